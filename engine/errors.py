@@ -1,0 +1,80 @@
+"""Every error the engine raises on purpose. A message is one sentence for the user: the item, the limit, the way out.
+
+EngineError                 the run cannot go on: exit code 1
+├── ConfigError             a setting is wrong or settings contradict each other
+├── ModelError              the model folder, a manifest, a precision
+├── SessionError            ONNX Runtime: no such device, a missing library, out of memory
+├── LedgerError             the state file: locked, corrupt, full, another fingerprint
+├── StorageError            the storage root as a whole is not there (an unmounted share)
+└── ApiError                the media API, as a whole
+    ├── WrongAddress        3xx, 404, 405, an HTML page: a typo or a login page
+    ├── Unauthorized        the token is missing, wrong or expired
+    └── ApiAway             no useful answer for longer than the user wants to wait
+
+MediumError                 one medium's outcome, never the run's end
+├── Unreadable              no such file, a key that would leave the root, too large: failed
+├── Undecodable             a truncated or broken picture, too many pixels: failed
+└── NotAPicture             a video, a sidecar: skipped, not failed
+
+Stopped                     the run is ending; a stage that sees it leaves quietly
+"""
+
+
+class EngineError(Exception):
+    """The run cannot go on; `str(error)` is the whole sentence for the user."""
+
+
+class ConfigError(EngineError):
+    """A setting is wrong or settings contradict each other."""
+
+
+class ModelError(EngineError):
+    """The model folder cannot be used: missing, half, from the future, or not what its manifest says."""
+
+
+class SessionError(EngineError):
+    """ONNX Runtime cannot do what was asked: device, library or memory."""
+
+
+class LedgerError(EngineError):
+    """The state file cannot be used: locked by another run, corrupt, full, or made for another model."""
+
+
+class StorageError(EngineError):
+    """The storage root as a whole is not there."""
+
+
+class ApiError(EngineError):
+    """The media API as a whole cannot be worked with."""
+
+
+class WrongAddress(ApiError):
+    """What answers at this URL is not the media API."""
+
+
+class Unauthorized(ApiError):
+    """The API refuses the token."""
+
+
+class ApiAway(ApiError):
+    """The API gave no useful answer for longer than allowed."""
+
+
+class MediumError(Exception):
+    """One medium cannot be tagged; `str(error)` is the reason kept in the ledger."""
+
+
+class Unreadable(MediumError):
+    """The bytes of a medium cannot be had."""
+
+
+class Undecodable(MediumError):
+    """The bytes are a picture that cannot be decoded within the limits."""
+
+
+class NotAPicture(MediumError):
+    """The bytes are no picture at all; the medium is skipped."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the signal by which stages leave
+    """The run is ending."""

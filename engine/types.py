@@ -1,0 +1,69 @@
+"""What travels between the stages. Frozen, no behaviour."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Rgb = npt.NDArray[np.uint8]
+"""A decoded picture: uint8 [height, width, 3], RGB, C-contiguous."""
+Scores = npt.NDArray[np.float32]
+"""Scores: float32 [tags] of one picture or [n, tags] of a batch, in 0..1."""
+
+
+class Outcome(StrEnum):
+    """How a medium stands in the ledger."""
+
+    PENDING = "pending"  # listed, not yet tagged
+    OUTBOX = "outbox"  # tagged; its records wait for the API's yes
+    DONE = "done"  # the API said yes (or there was nothing to post)
+    FAILED = "failed"  # cannot be read or decoded; the reason says why
+    REJECTED = "rejected"  # the API refused its records for good
+    SKIPPED = "skipped"  # not a picture
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One item of the catalogue.
+
+    Attributes:
+        id: the media id as a number, for order and identity.
+        storage_url: where its file lies below the storage root, as the API gave it.
+        wire_id: the id exactly as the API wrote it (int or decimal string); `mediaId` goes back like this.
+    """
+
+    id: int
+    storage_url: str
+    wire_id: int | str
+
+
+class Record(NamedTuple):
+    """One tag of one medium, ready to post: `similarity` is the contract's `05.3f` string."""
+
+    tag: str
+    similarity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a picture becomes a row of the batch; comes from the model's manifest, never from code.
+
+    Attributes:
+        kind: the family; `deepdanbooru` is the only one so far.
+        height: rows of the model's input.
+        width: columns of the model's input.
+    """
+
+    kind: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A medium that went through the model, with the records to post, in the order of the model's tags."""
+
+    media: Media
+    records: tuple[Record, ...]
