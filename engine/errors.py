@@ -76,5 +76,5 @@ class NotAPicture(MediumError):
     """The bytes are no picture at all; the medium is skipped."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the signal by which stages leave
+class Stopped(Exception):
     """The run is ending."""
