@@ -1,0 +1,125 @@
+"""The media API: three calls, exactly as the contract has them."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Header, Request, Security
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, Field, StrictInt, StringConstraints
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from service.catalogue import Catalogue
+from service.store import Score, Store
+
+_MAX_ID = 2**63 - 1  # SQLite's, and Java's long
+_Id = (
+    Annotated[StrictInt, Field(ge=0, le=_MAX_ID)]
+    | Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9]{1,18}$")]
+)
+
+
+class SegmentRequest(BaseModel):
+    segmentStart: _Id = Field(description="the first id wanted", examples=[1])
+    limit: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(description="most media in the answer", examples=[100])
+    storageStatus: Literal["ALL_DL"] = Field("ALL_DL", description="only media with a finished download")
+
+
+class Medium(BaseModel):
+    id: int
+    storageUrl: str = Field(description="relative to the storage root", examples=["ab/cd/0001.jpg"])
+
+
+class Segment(BaseModel):
+    data: list[Medium] = Field(description="ascending by id; empty at the end of the catalogue")
+
+
+class Recognition(BaseModel):
+    mediaId: _Id = Field(examples=[1])
+    tagKey: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=500)] = Field(examples=["long_hair"])
+    similarity: Annotated[str, StringConstraints(strict=True, pattern=r"^(0\.[0-9]{1,9}|1\.0{1,9}|0|1)$")] = Field(
+        description="0..1 as text, Python format 05.3f", examples=["0.987"]
+    )
+
+
+class Rejection(BaseModel):
+    mediaId: int | str
+    tagKey: str
+    reason: str
+
+
+class Stored(BaseModel):
+    stored: int = Field(description="records stored, repeated ones included")
+    rejected: list[Rejection] = []
+
+
+def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
+    """The three calls. The token is checked before (guard.py); `Security` here puts it into the OpenAPI document."""
+    api = APIRouter(prefix="/media", tags=["media API"], dependencies=[Security(HTTPBearer(auto_error=False))])
+
+    @api.post("/segment")
+    def segment(request: SegmentRequest) -> Segment:
+        """Which media are there: those with id >= segmentStart, ascending, at most limit."""
+        rows = catalogue.segment(int(request.segmentStart), request.limit)
+        return Segment(data=[Medium(id=media_id, storageUrl=path) for media_id, path in rows])
+
+    @api.post(
+        "/recognition",
+        response_model_exclude_defaults=True,
+        responses={422: {"description": "no such medium"}},
+    )
+    def recognition(record: Recognition) -> Stored:
+        """Stores one tag of one medium; sent again, it changes nothing."""
+        if _put(store, [record]):
+            # not 404: that would say that the address is wrong
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"mediaId {record.mediaId} is not in the catalogue")
+        return Stored(stored=1)
+
+    @api.post("/recognition/bulk", responses={207: {"model": Stored, "description": "stored, but for the rejected"}})
+    def bulk(
+        records: list[Recognition],
+        idempotency_key: Annotated[
+            str | None, Header(max_length=255, description="storing is idempotent: a server need not keep it")
+        ] = None,
+    ) -> JSONResponse:
+        """Stores many records in one transaction. Those of unknown media come back as rejected, the rest is stored."""
+        unknown = _put(store, records)
+        rejected = [
+            {"mediaId": record.mediaId, "tagKey": record.tagKey, "reason": "no such mediaId in the catalogue"}
+            for record in records
+            if int(record.mediaId) in unknown
+        ]
+        answer: dict[str, Any] = {"stored": len(records) - len(rejected)}
+        if rejected:
+            answer["rejected"] = rejected
+        return JSONResponse(answer, HTTPStatus.MULTI_STATUS if rejected else HTTPStatus.OK)
+
+    return api
+
+
+def _put(store: Store, records: Sequence[Recognition]) -> set[int]:
+    return store.put([Score(int(r.mediaId), r.tagKey, float(r.similarity)) for r in records])
+
+
+def answer_errors_in_sentences(app: FastAPI) -> None:
+    """Every refusal is `{"error": sentence}`."""
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = error.errors()
+        place = ".".join(str(part) for part in problems[0]["loc"])
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return JSONResponse({"error": f"{place}: {problems[0]['msg']}{more}"}, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    @app.exception_handler(StarletteHTTPException)
+    def refused(_request: Request, error: StarletteHTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(OperationalError)
+    def database_away(_request: Request, error: OperationalError) -> JSONResponse:
+        # locked by another process, or the disk is full: not now, rather than never
+        sentence = f"the service's database does not take this now: {error.orig}"
+        return JSONResponse({"error": sentence}, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "5"})

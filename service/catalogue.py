@@ -1,0 +1,141 @@
+"""Which pictures a library folder holds, each with an id that stays its own for ever."""
+
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from service.database import Database, media
+from service.errors import ServiceError
+
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".jfif": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".avif": "image/avif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
+"""What counts as a picture, and the only types its route serves."""
+
+SETTLE_SECONDS = 2.0
+"""A new file younger than this may still be being written; a rescan leaves it for the next one."""
+
+_JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a folder that leads elsewhere without being a symlink
+_UNSENDABLE = re.compile("[\ud800-\udfff\\\\]")  # lone surrogates (a name that is not UTF-8), backslash
+
+_log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """The library folder, mirrored in the `media` table."""
+
+    def __init__(self, database: Database, library: Path) -> None:
+        """Raises ServiceError if `library` is not a folder."""
+        if not library.exists():
+            raise ServiceError(f"the library folder {library} does not exist")
+        if not library.is_dir():
+            raise ServiceError(f"the library {library} is a file: give the folder that holds the pictures")
+        self.root = library.resolve()
+        self._database = database
+
+    def scan(self, settle_seconds: float = 0.0) -> int:
+        """Brings the table up to date: new files get new ids, vanished ones are marked, returned ones are back.
+
+        Returns the number of pictures present. A library that is not there now (an unmounted share) changes nothing.
+        """
+        newest = time.time() - settle_seconds if settle_seconds else None
+        try:
+            found = dict(_pictures(self.root))
+        except OSError as error:
+            raise ServiceError(f"the library folder {self.root} cannot be read: {error.strerror}") from error
+        with self._database.writing() as connection:
+            known = {row.path: row.present for row in connection.execute(select(media.c.path, media.c.present))}
+            new = sorted(p for p, changed in found.items() if p not in known and (newest is None or changed <= newest))
+            if new:
+                rows = [{"path": path, "present": True} for path in new]
+                connection.execute(insert(media).on_conflict_do_nothing(), rows)
+            for path in (path for path, present in known.items() if present != (path in found)):
+                connection.execute(update(media).where(media.c.path == path).values(present=path in found))
+        return self.count()
+
+    def count(self) -> int:
+        with self._database.reading() as connection:
+            return connection.execute(select(func.count()).where(media.c.present)).scalar_one()
+
+    def segment(self, start: int, limit: int) -> list[tuple[int, str]]:
+        """(id, path) of at most `limit` present pictures with id >= start, ascending."""
+        rows = select(media.c.id, media.c.path).where(media.c.present, media.c.id >= start)
+        with self._database.reading() as connection:
+            return [(row.id, row.path) for row in connection.execute(rows.order_by(media.c.id).limit(limit))]
+
+    def locate(self, media_id: int) -> Path | None:
+        """The picture's file, or None if there is no such id, no such file, or it now lies outside the library."""
+        with self._database.reading() as connection:
+            path = connection.execute(select(media.c.path).where(media.c.id == media_id)).scalar_one_or_none()
+        return None if path is None else self.resolve(path)
+
+    def resolve(self, path: str) -> Path | None:
+        """The file behind a catalogued path, or None if it is missing or a link now leads out of the library."""
+        try:
+            file = (self.root / path).resolve(strict=True)
+        except (OSError, RuntimeError):
+            return None
+        return file if file.is_relative_to(self.root) and file.is_file() else None
+
+
+def _pictures(root: Path) -> Iterator[tuple[str, float]]:
+    """(posix-relative path, time changed) of every picture; only an unreadable root raises."""
+    folders = [root]
+    while folders:
+        for entry in _listing(folders.pop(), root):
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if not _is_junction(entry):
+                        folders.append(Path(entry.path))
+                elif _is_picture(entry, root):
+                    yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_mtime
+            except OSError as error:  # vanished between listing and looking
+                _log.info("%r is passed over: %s", entry.path, error.strerror)
+
+
+def _listing(folder: Path, root: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, without the hidden (thumbnails of file managers, AppleDouble) and the unsendable."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".") and _can_travel(entry)]
+    except OSError as error:
+        if folder == root:
+            raise
+        _log.warning("folder %r is passed over: %s", str(folder), error.strerror)
+        return []
+
+
+def _is_picture(entry: os.DirEntry[str], root: Path) -> bool:
+    if Path(entry.name).suffix.lower() not in CONTENT_TYPES or not entry.is_file():
+        return False
+    return not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(root)
+
+
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
+        stat, "IO_REPARSE_TAG_MOUNT_POINT", _JUNCTION
+    )
+
+
+def _can_travel(entry: os.DirEntry[str]) -> bool:
+    """Whether a storageUrl can carry this name: JSON needs Unicode, and the contract reads a backslash as a slash."""
+    travels = not _UNSENDABLE.search(entry.name)
+    if not travels:
+        _log.warning("%r is passed over: the media API cannot carry its name; rename it", entry.path)
+    return travels

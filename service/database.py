@@ -1,0 +1,148 @@
+"""The service's SQLite file: its tables, and how it is opened.
+
+WAL lets the page read while the engine writes. `synchronous=FULL`, because a yes to the engine is final: it forgets the
+records then, so they must survive a power cut. One lock a process serves its writers in order; SQLite's own waiting
+sleeps and is unfair, and is left for the rare second process.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from os.path import normcase
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+from sqlalchemy.exc import DBAPIError
+
+from service.errors import ServiceError
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+media = Table(
+    "media",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),  # posix-relative to the library: the contract's storageUrl
+    Column("present", Boolean, nullable=False),  # false: the file has vanished; its id and tags are kept
+    sqlite_autoincrement=True,  # an id is never given twice
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("category", Text, nullable=False),
+)
+
+media_tag = Table(
+    "media_tag",
+    metadata,
+    Column("media_id", ForeignKey(media.c.id), primary_key=True),
+    Column("tag_id", ForeignKey(tag.c.id), primary_key=True),
+    Column("similarity", Float, nullable=False),
+    Index("media_tag_by_tag", "tag_id", "media_id", "similarity"),
+    sqlite_with_rowid=False,
+)
+
+
+def default_path(library: Path) -> Path:
+    """Where a library's database lies unless told: the user's data folder, since a library may be a network share."""
+    library = library.resolve()
+    digest = sha256(normcase(str(library)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return user_data_path("deepdanbooru-engine", appauthor=False) / "libraries" / f"{digest}.db"
+
+
+class Database:
+    """An open database; `reading()` and `writing()` give a connection in a transaction."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, or makes it and its folder.
+
+        Raises:
+            ServiceError: the file is no database of this service, comes from a newer version, or cannot be written.
+        """
+        self.path = path
+        self._engine = _connect(path)
+        self._write_lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self.writing() as connection:
+                _migrate(connection, path)
+        except (OSError, DBAPIError) as error:
+            self.close()
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise ServiceError(f"cannot use the database {path}: {reason}; choose another with --db") from error
+        except ServiceError:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database throughout."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The one writing connection of this process; commits at the end, rolls back on an exception."""
+        with self._write_lock, self._engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _connect(path: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": 30, "isolation_level": None},  # None: transactions begin where we say, not the driver
+        pool_size=8,
+        max_overflow=64,  # more than the server's threads, so that no request waits for a connection
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own signature
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # IMMEDIATE for writers: a deferred one that read first would fail at once beside another process's write.
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+def _migrate(connection: Connection, path: Path) -> None:
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version > SCHEMA_VERSION:
+        raise ServiceError(
+            f"the database {path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "update the engine or choose another file with --db"
+        )
+    if version == 0:
+        if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
+            raise ServiceError(f"{path} is another program's database: choose another file with --db")
+        metadata.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -1,0 +1,126 @@
+"""What every request passes before anything else looks at it: host, token, size. And what every answer carries."""
+
+import hmac
+import ipaddress
+from base64 import b64decode
+from binascii import Error as Base64Error
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a request's body; the contract's requests hold 256 KB unless configured."""
+
+_SECURITY = {
+    # No inline script or style, nothing from elsewhere: a file name or a tag that holds markup stays text.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """ASGI middleware. The media API (POST) always needs the token as Bearer.
+
+    The page (GET) is open while the server is bound to loopback; the Host header must then name this machine, or a
+    website could rebind its own name to 127.0.0.1 and read the library. Bound elsewhere, the page needs the token too:
+    Bearer, or Basic with the token as the password, which is what a browser asks its user for.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, loopback: bool) -> None:
+        self._app = app
+        self._token = token.encode("utf-8")
+        self._loopback = loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_SECURITY)
+            await send(message)
+
+        answer = self._refusal(scope)
+        if answer is None:
+            body = await _read(receive) if scope["method"] not in ("GET", "HEAD") else b""
+            if body is not None:
+                await self._app(scope, _replay(body, receive), send_secured)
+                return
+            answer = _error(413, f"the body is larger than {MAX_BODY} bytes: send fewer records")
+            answer.headers["Connection"] = "close"  # the rest of the body is not read
+        await answer(scope, receive, send_secured)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        if self._loopback and not is_loopback(_host_name(headers.get("host", ""))):
+            return _error(403, "this service answers only to localhost; start it with --host to open it to a network")
+        page = scope["method"] in ("GET", "HEAD")
+        if page and self._loopback:
+            return None
+        given = _credentials(headers.get("authorization", ""), basic=page)
+        if hmac.compare_digest(given, self._token):
+            return None
+        answer = _error(401, "the token is missing or wrong: send Authorization: Bearer with the service's token")
+        answer.headers["WWW-Authenticate"] = 'Basic realm="library", charset="UTF-8"' if page else "Bearer"
+        return answer
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port; `[::1]:80` and `::1` alike."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and not name.endswith(":") else host
+
+
+def _credentials(authorization: str, *, basic: bool) -> bytes:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip().encode("latin-1")
+    if basic and scheme.lower() == "basic":
+        try:
+            return b64decode(value, validate=True).partition(b":")[2]
+        except Base64Error:
+            return b""
+    return b""
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body, or None once it is larger than allowed (whatever its Content-Length claims) or cut off."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY or message["type"] == "http.disconnect":
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once, then goes on with the connection's own messages."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

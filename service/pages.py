@@ -1,0 +1,115 @@
+"""The page for people: static files, the JSON they fetch, and the pictures, each by its id alone."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import FileResponse, Response
+
+from service import search, thumbs
+from service.catalogue import CONTENT_TYPES, Catalogue
+from service.database import Database
+
+_STATIC = Path(__file__).parent / "static"
+# Told here and not by `mimetypes`: that reads Windows' registry, where .js may be anything.
+_STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html", ".svg": "image/svg+xml"}
+_FRESH = {"Cache-Control": "no-cache"}
+_THUMB_SIDES = {"small": 360, "large": 1600}
+
+_Tags = Annotated[list[str], Query(max_length=20, description="whole tags; all must be there")]
+_Words = Annotated[str, Query(max_length=200, description="parts of tags, separated by spaces")]
+_Category = Annotated[str | None, Query(max_length=100)]
+
+
+def pages(database: Database, catalogue: Catalogue) -> APIRouter:
+    """The page's routes; not part of the contract, so not in the OpenAPI document."""
+    routes = APIRouter(include_in_schema=False)
+    _add_static(routes)
+    _add_data(routes, database, catalogue)
+    _add_pictures(routes, catalogue)
+    return routes
+
+
+def _add_static(routes: APIRouter) -> None:
+    files = {path.name: path for path in _STATIC.iterdir() if path.suffix in _STATIC_TYPES}
+
+    @routes.get("/")
+    def index() -> Response:
+        return _static(files["index.html"])
+
+    @routes.get("/docs")
+    def docs() -> Response:
+        return _static(files["docs.html"])
+
+    @routes.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in files:
+            raise HTTPException(404, "no such file")
+        return _static(files[name])
+
+
+def _add_data(routes: APIRouter, database: Database, catalogue: Catalogue) -> None:
+    @routes.get("/page/summary")
+    def summary() -> dict[str, Any]:
+        with database.reading() as connection:
+            return {"library": catalogue.root.name, **search.summary(connection)}
+
+    @routes.get("/page/pictures")
+    def pictures(
+        tag: _Tags = [],  # noqa: B006 - FastAPI copies it
+        q: _Words = "",
+        category: _Category = None,
+        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+        limit: Annotated[int, Query(ge=1, le=200)] = 60,
+    ) -> dict[str, Any]:
+        with database.reading() as connection:
+            return search.find(connection, search.Query(tag, q.split(), category or None), offset, limit)
+
+    @routes.get("/page/tags")
+    def tags(
+        tag: _Tags = [],  # noqa: B006
+        q: _Words = "",
+        category: _Category = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 12,
+    ) -> list[dict[str, Any]]:
+        with database.reading() as connection:
+            return search.suggest(connection, search.Query(tag, q.split(), category or None), limit)
+
+    @routes.get("/page/pictures/{media_id}")
+    def picture(media_id: int) -> dict[str, Any]:
+        with database.reading() as connection:
+            found = search.picture(connection, _id(media_id))
+        if found is None:
+            raise HTTPException(404, f"there is no picture {media_id}")
+        return found
+
+
+def _add_pictures(routes: APIRouter, catalogue: Catalogue) -> None:
+    @routes.get("/picture/{media_id}")
+    def original(media_id: int) -> Response:
+        file = _locate(catalogue, media_id)
+        kind = CONTENT_TYPES.get(file.suffix.lower())
+        if kind is None:  # a link to something else
+            raise HTTPException(404, f"there is no picture {media_id}")
+        return FileResponse(file, media_type=kind, headers=_FRESH)
+
+    @routes.get("/thumb/{media_id}")
+    def thumb(media_id: int, size: Annotated[str, Query(pattern="^(small|large)$")] = "small") -> Response:
+        file = _locate(catalogue, media_id)
+        return Response(thumbs.thumbnail(file, _THUMB_SIDES[size]), media_type="image/webp", headers=_FRESH)
+
+
+def _static(file: Path) -> Response:
+    return FileResponse(file, media_type=_STATIC_TYPES[file.suffix], headers=_FRESH)
+
+
+def _id(media_id: int) -> int:
+    """An id as the database can hold it; a larger one is nobody's."""
+    return media_id if 0 <= media_id < 2**63 else -1
+
+
+def _locate(catalogue: Catalogue, media_id: int) -> Path:
+    file = catalogue.locate(_id(media_id))
+    if file is None:
+        raise HTTPException(404, f"there is no picture {media_id}")
+    return file

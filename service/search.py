@@ -1,0 +1,117 @@
+"""What the page asks of the database: which pictures carry these tags, which tags fit what is being typed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, Subquery, exists, func, literal, select
+
+from service.database import media, media_tag, tag
+
+CARD_TAGS = 4
+"""Tags shown under a picture in the grid."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for; all of it must hold.
+
+    Attributes:
+        tags: whole tags the picture carries.
+        words: each is part of one of its tags; `long` finds `long_hair`.
+        category: the words are looked for in this category; without words, the picture has any tag of it.
+    """
+
+    tags: Sequence[str] = ()
+    words: Sequence[str] = ()
+    category: str | None = None
+
+
+def summary(connection: Connection) -> dict[str, Any]:
+    tagged = exists().where(media_tag.c.media_id == media.c.id)
+    used = exists().where(media_tag.c.tag_id == tag.c.id)
+    counts = [
+        select(func.count()).where(media.c.present).scalar_subquery(),
+        select(func.count()).where(media.c.present, tagged).scalar_subquery(),
+        select(func.count()).select_from(tag).where(used).scalar_subquery(),
+    ]
+    pictures, with_tags, tags = connection.execute(select(*counts)).one()
+    categories = connection.execute(select(tag.c.category).distinct().where(used).order_by(tag.c.category)).scalars()
+    return {"pictures": pictures, "tagged": with_tags, "tags": tags, "categories": list(categories)}
+
+
+def find(connection: Connection, query: Query, offset: int, limit: int) -> dict[str, Any]:
+    """One page of cards and how many pictures there are in all: best match first, without a query by id."""
+    found = _matches(query).subquery()
+    total = connection.execute(select(func.count()).select_from(found)).scalar_one()
+    page = select(found.c.id, found.c.path).order_by(found.c.score.desc(), found.c.id).offset(offset).limit(limit)
+    pictures = {row.id: {"id": row.id, "path": row.path} for row in connection.execute(page)}
+    tags = _tags_of(connection, pictures)
+    for media_id, card in pictures.items():
+        own = tags[media_id]
+        card["tags"] = [entry for entry in own if entry["category"] != "System"][:CARD_TAGS]
+        card["rating"] = next((entry["tag"] for entry in own if entry["tag"].startswith("rating:")), None)
+    return {"total": total, "pictures": list(pictures.values())}
+
+
+def picture(connection: Connection, media_id: int) -> dict[str, Any] | None:
+    """One picture with all its tags, highest score first."""
+    row = connection.execute(select(media.c.path).where(media.c.id == media_id, media.c.present)).one_or_none()
+    if row is None:
+        return None
+    return {"id": media_id, "path": row.path, "tags": _tags_of(connection, [media_id])[media_id]}
+
+
+def suggest(connection: Connection, query: Query, limit: int) -> list[dict[str, Any]]:
+    """The most frequent tags that hold the last word, each with the number of pictures that carry it."""
+    pictures = func.count().label("pictures")
+    rows = (
+        select(tag.c.key.label("tag"), tag.c.category, pictures)
+        .join(media_tag, media_tag.c.tag_id == tag.c.id)
+        .join(media, media.c.id == media_tag.c.media_id)
+        .where(media.c.present, tag.c.key.not_in(query.tags))
+        .group_by(tag.c.id)
+        .order_by(pictures.desc(), tag.c.key)
+        .limit(limit)
+    )
+    if query.words:
+        rows = rows.where(tag.c.key.contains(query.words[-1], autoescape=True))
+    if query.category:
+        rows = rows.where(tag.c.category == query.category)
+    return [dict(row) for row in connection.execute(rows).mappings()]
+
+
+def _matches(query: Query) -> Select[tuple[int, str, float]]:
+    """(id, path, score) of every match; the score adds up the best similarity for each thing looked for."""
+    parts = [_carrying(select(tag.c.id).where(tag.c.key == key)) for key in query.tags]
+    for word in query.words:
+        holding = select(tag.c.id).where(tag.c.key.contains(word, autoescape=True))
+        parts.append(_carrying(holding.where(tag.c.category == query.category) if query.category else holding))
+    if query.category and not query.words:
+        parts.append(_carrying(select(tag.c.id).where(tag.c.category == query.category)))
+    score = sum((part.c.similarity for part in parts), literal(0.0))
+    rows = select(media.c.id, media.c.path, score.label("score")).where(media.c.present)
+    for part in parts:
+        rows = rows.join(part, part.c.media_id == media.c.id)
+    return rows
+
+
+def _carrying(tags: Select[tuple[int]]) -> Subquery:
+    """The pictures with any of these tags, and their best similarity."""
+    best = func.max(media_tag.c.similarity).label("similarity")
+    rows = select(media_tag.c.media_id, best).where(media_tag.c.tag_id.in_(tags))
+    return rows.group_by(media_tag.c.media_id).subquery()
+
+
+def _tags_of(connection: Connection, ids: Sequence[int] | dict[int, Any]) -> dict[int, list[dict[str, Any]]]:
+    rows = (
+        select(media_tag.c.media_id, tag.c.key, tag.c.category, media_tag.c.similarity)
+        .join(tag, tag.c.id == media_tag.c.tag_id)
+        .where(media_tag.c.media_id.in_(list(ids)))
+        .order_by(media_tag.c.similarity.desc(), tag.c.id)
+    )
+    tags: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for media_id, key, category, similarity in connection.execute(rows):
+        tags[media_id].append({"tag": key, "category": category, "score": similarity})
+    return tags
