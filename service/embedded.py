@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -92,17 +93,25 @@ def embedded(
 def _bind(host: str, port: int) -> socket.socket:
     """A listening socket, made here and not by uvicorn so that its failures become sentences."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol is named, since asyncio turns Nagle off only then: each answer would wait 40 ms otherwise.
+        listening = socket.socket(family, kind, protocol)
     except socket.gaierror as error:
         raise ServiceError(f"the address {host} is unknown: choose another with --host") from error
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "errno", None)
-        if reason == errno.EADDRINUSE:
-            raise ServiceError(f"port {port} is in use: choose another with --port") from error
-        if reason == errno.EADDRNOTAVAIL:
-            raise ServiceError(f"{host} is not an address of this machine: choose another with --host") from error
-        raise ServiceError(f"cannot listen on {host}, port {port}: {error}; choose another with --port") from error
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        reasons = {
+            errno.EADDRINUSE: f"port {port} is in use: choose another with --port",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this machine: choose another with --host",
+        }
+        otherwise = f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
+        raise ServiceError(reasons.get(error.errno or 0, otherwise)) from error
+    return listening
 
 
 def _url(listening: socket.socket) -> str:
