@@ -42,12 +42,17 @@ class Catalogue:
 
     def __init__(self, database: Database, library: Path) -> None:
         """Raises ServiceError if `library` is not a folder."""
+        self.check(library)
+        self.root = library.resolve()
+        self._database = database
+
+    @staticmethod
+    def check(library: Path) -> None:
+        """Raises ServiceError if `library` is not a folder; for asking before anything is made for it."""
         if not library.exists():
             raise ServiceError(f"the library folder {library} does not exist")
         if not library.is_dir():
             raise ServiceError(f"the library {library} is a file: give the folder that holds the pictures")
-        self.root = library.resolve()
-        self._database = database
 
     def scan(self, settle_seconds: float = 0.0) -> int:
         """Brings the table up to date: new files get new ids, vanished ones are marked, returned ones are back.

@@ -71,6 +71,7 @@ def embedded(
     Raises:
         ServiceError: no such folder, a database or an address that cannot be used.
     """
+    Catalogue.check(library)
     token = token or secrets.token_urlsafe(32)
     categories = read_categories(model) if model else None
     with closing(Database(db or default_path(library))) as database:

@@ -1,0 +1,165 @@
+"""`engine serve` and `engine export`: flags in, sentences and exit codes out."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO
+
+import typer
+from typer.main import get_command
+
+from service import export
+from service.catalogue import Catalogue
+from service.database import Database, default_path
+from service.embedded import embedded
+from service.errors import ServiceError
+from service.guard import is_loopback
+from service.token import kept_token, read_token
+
+TOKEN_VARIABLE = "ENGINE_API_TOKEN"  # noqa: S105 - the variable's name
+
+_Library = Annotated[Path, typer.Option(help="The folder of pictures.", show_default=False)]
+_Db = Annotated[
+    Path | None, typer.Option(help="The database file. [default: in the user's data folder]", show_default=False)
+]
+
+
+def serve_main(argv: list[str]) -> int:
+    """Runs `engine serve` with these arguments; returns the exit code."""
+    return _run(_serve, "engine serve", argv)
+
+
+def export_main(argv: list[str]) -> int:
+    """Runs `engine export` with these arguments; returns the exit code."""
+    return _run(_export, "engine export", argv)
+
+
+def _run(command: Callable[..., None], name: str, argv: list[str]) -> int:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        get_command(app).main(args=argv, prog_name=name)
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    return 0
+
+
+def _serve(
+    library: _Library,
+    host: Annotated[
+        str, typer.Option(help="The address to bind; other than loopback, the page asks for the token too.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    db: _Db = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help=f"A file that holds the token; otherwise {TOKEN_VARIABLE}, or one is made and kept."),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A model folder, for the tags' categories.")] = None,
+    rescan: Annotated[float, typer.Option(min=0, help="Seconds between looks for new pictures; 0: never.")] = 60.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False,
+) -> None:
+    """The media API over a folder of pictures, with a page to look at its tags."""
+    Catalogue.check(library)
+    file = db or default_path(library)
+    token, origin = _token(token_file, file)
+    with embedded(
+        library, db=file, host=host, port=port, token=token, model=model, rescan=rescan, access_log=verbose
+    ) as running:
+        if not running.pictures:
+            _say(f"{library} holds no pictures yet; they are shown once they are there")
+        _say(f"{running.pictures} pictures of {library} at {running.url} (the media API: {running.url}/docs)")
+        _say(f"the token is in {origin}")
+        if not is_loopback(host):
+            _say("the page asks for a user and a password: any name, and the token")
+        _until_interrupted()
+
+
+def _export(
+    library: _Library,
+    db: _Db = None,
+    format: Annotated[export.Format, typer.Option(help="txt writes a file beside each picture.")] = export.Format.JSONL,
+    output: Annotated[
+        Path | None, typer.Option(help="Where jsonl and csv go. [default: stdout]", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace .txt files that are there.")] = False,
+) -> None:
+    """The tags of a library as JSON Lines, CSV, or a .txt beside each picture."""
+    Catalogue.check(library)
+    file = db or default_path(library)
+    if not file.is_file():
+        raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
+    with closing(Database(file)) as database:
+        if format is export.Format.TXT:
+            if output:
+                raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
+            _export_txt(database, Catalogue(database, library), overwrite)
+            return
+        write = export.write_jsonl if format is export.Format.JSONL else export.write_csv
+        with _opened(output) as out:
+            count = write(export.tagged(database), out)
+        _say(f"exported the tags of {count} pictures")
+
+
+def _export_txt(database: Database, catalogue: Catalogue, overwrite: bool) -> None:
+    written, kept, impossible = export.write_txt(export.tagged(database), catalogue, overwrite=overwrite)
+    _say(f"wrote {written} .txt files")
+    if kept:
+        _say(f"kept {kept} that were there already (--overwrite replaces them)")
+    if impossible:
+        _say(
+            f"passed over {impossible} pictures whose file is gone or whose name differs from another's by suffix only"
+        )
+
+
+def _token(token_file: Path | None, db: Path) -> tuple[str, str]:
+    """The token, and where a user finds it."""
+    if token_file:
+        return read_token(token_file), str(token_file)
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return token, TOKEN_VARIABLE
+    kept = db.with_suffix(".token")
+    return kept_token(kept), str(kept)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    """UTF-8 with LF everywhere. A file appears whole or not at all; a reader of stdout that leaves is no error."""
+    if output is None:
+        try:
+            with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as out:
+                yield out
+        except BrokenPipeError:
+            sys.stdout = None  # nothing left to flush at exit
+        return
+    part = output.with_name(output.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        part.replace(output)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ServiceError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _until_interrupted() -> None:
+    """Waits for Ctrl-C or a request to end; in steps, since Windows delivers Ctrl-C only between them."""
+
+    def end(_signal: int, _frame: Any) -> NoReturn:  # noqa: ANN401 - the standard library's signature
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    with suppress(KeyboardInterrupt):
+        while not threading.Event().wait(0.5):
+            pass
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
