@@ -29,6 +29,7 @@ class Ledger(LedgerView):
 
     def __init__(self, path: Path, on_error: Callable[[LedgerError], None] = lambda _: None) -> None:
         self._on_outbox: Callable[[], None] = lambda: None
+        self._on_room: Callable[[int], None] = lambda _: None
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(path)
@@ -48,6 +49,10 @@ class Ledger(LedgerView):
         """Call `wake` (from the writer's thread) after each commit: there may be something to deliver."""
         self._on_outbox = wake
 
+    def on_room(self, give_back: Callable[[int], None]) -> None:
+        """Call `give_back` with the number of media that a commit settled without, or out of, the outbox."""
+        self._on_room = give_back
+
     # What the ledger is for: settings that must not change between runs.
 
     def set_meta(self, values: Mapping[str, str]) -> None:
@@ -66,7 +71,13 @@ class Ledger(LedgerView):
         new = [media for media in page if media.id not in known or known[media.id][0] != media.storage_url]
         if new:
             now = time.time()
-            self._writer.submit(lambda connection: _admit(connection, new, now)).result()
+            dropped = 0
+
+            def change(connection: sqlite3.Connection) -> None:
+                nonlocal dropped
+                dropped = _admit(connection, new, now)
+
+            self._settle(change, lambda: dropped).result()
         fresh = {media.id for media in new}
         return [m for m in page if m.id in fresh or known[m.id][1] is Outcome.PENDING]
 
@@ -93,18 +104,19 @@ class Ledger(LedgerView):
                 [row for row, item in zip(rows, tagged, strict=True) if item.records],
             )
 
-        return self._writer.submit(change)
+        return self._settle(change, lambda: sum(not item.records for item in tagged))
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         """A medium that was not tagged: failed or skipped, with the reason for the user."""
         row = (outcome, reason, *(file or (None, None)), time.time(), media.id)
-        return self._writer.submit(
+        return self._settle(
             lambda c: _many(
                 c,
                 "UPDATE media SET outcome = ?, reason = ?, file_size = ?, file_time = ?, changed = ?, "
                 "attempts = attempts + 1 WHERE id = ?",
                 [row],
-            )
+            ),
+            lambda: 1,
         )
 
     # The delivery side.
@@ -116,8 +128,10 @@ class Ledger(LedgerView):
         """
         now = time.time()
         whole = {seq: reason for seq, tag, reason in rejected if tag is None}
+        left = 0
 
         def change(connection: sqlite3.Connection) -> None:
+            nonlocal left
             _many(
                 connection,
                 "INSERT OR REPLACE INTO refused SELECT media_id, ?, ? FROM outbox WHERE seq = ?",
@@ -132,9 +146,9 @@ class Ledger(LedgerView):
                     for seq in {*seqs, *whole}
                 ],
             )
-            _many(connection, "DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in {*seqs, *whole}])
+            left = _many(connection, "DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in {*seqs, *whole}])
 
-        return self._writer.submit(change)
+        return self._settle(change, lambda: left)
 
     def progress(self, seq: int, sent: int) -> Future[None]:
         """Single mode: the API has answered the first `sent` records of this medium."""
@@ -143,6 +157,12 @@ class Ledger(LedgerView):
     def reject(self, seq: int, reason: str) -> Future[None]:
         """The API refuses this medium's records for good."""
         return self.delivered([], [(seq, None, reason)])
+
+    def _settle(self, change: Callable[[sqlite3.Connection], object], count: Callable[[], int]) -> Future[None]:
+        """Submit a change after whose commit `count` media need no room in the outbox any more."""
+        future = self._writer.submit(change)
+        future.add_done_callback(lambda done: None if done.exception() else self._on_room(count()))
+        return future
 
 
 def _lock(path: Path) -> sqlite3.Connection:
@@ -163,12 +183,14 @@ def _lock(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _many(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
-    connection.executemany(sql, rows)
+def _many(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> int:
+    """Run a statement for each of the rows; the number of rows it changed in all."""
+    return connection.executemany(sql, rows).rowcount
 
 
-def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -> None:
-    _many(connection, "DELETE FROM outbox WHERE media_id = ?", [(item.id,) for item in media])
+def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -> int:
+    """Make these media pending; the number of those whose old records left the outbox with it."""
+    dropped = _many(connection, "DELETE FROM outbox WHERE media_id = ?", [(item.id,) for item in media])
     _many(
         connection,
         "INSERT INTO media (id, wire_id, storage_url, outcome, changed) VALUES (?, ?, ?, 'pending', ?) "
@@ -176,3 +198,4 @@ def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -
         "outcome = 'pending', reason = NULL, attempts = 0, changed = excluded.changed",
         [(item.id, json.dumps(item.wire_id), item.storage_url, now) for item in media],
     )
+    return dropped

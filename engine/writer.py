@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from engine.errors import LedgerError
 from engine.state import connect, explain
 
-Change = Callable[[sqlite3.Connection], None]
+Change = Callable[[sqlite3.Connection], object]
 
 
 class Writer:

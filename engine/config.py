@@ -1,0 +1,90 @@
+"""The settings of a run, each declared once: a flag, an `ENGINE_*` variable and a key of engine.toml at the same time.
+
+Defaults carry their reason. The model is frozen; nothing here reads the environment (engine/cli does).
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+MB = 10**6
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes (or pixels) from `1500000`, `1.5G`, `800M`, `2GB`; raises `ValueError`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)i?b?\s*", str(text).lower())
+    if not match:
+        raise ValueError(f"{text!r} is no size: write for example 800M or 1.5G")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+class RunConfig(BaseModel):
+    """Everything `engine run` can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    # What to tag, with what, and where the tags go.
+    model: Path | None = Field(None, description="The model folder that `engine convert` wrote.")
+    segment_url: str | None = Field(None, description="The API's address for segments of media.")
+    recognition_url: str | None = Field(None, description="The API's address for one tag a call.")
+    recognition_bulk_url: str | None = Field(None, description="The API's address for tags in bulk; used when given.")
+    storage: str | None = Field(
+        None, description=r"The root of the media files: a folder, \\NAS\share\bucket, s3://bucket."
+    )
+    library: Path | None = Field(None, description="A folder of pictures: brings the embedded media service along.")
+    state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
+    segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
+    threshold: float | None = Field(None, gt=0, le=1, description="Post tags with at least this score. Default 0.5.")
+    limit: int | None = Field(None, ge=1, description="Stop after so many media.")
+    dry_run: bool = Field(False, description="Tag, but post nothing and keep no state.")
+    retry_failed: bool = Field(False, description="Try media again that failed before.")
+    follow: float | None = Field(None, gt=0, description="Keep running: look for new media every so many seconds.")
+
+    # The API.
+    token_file: Path | None = Field(None, description="A file with the API token (else ENGINE_API_TOKEN).")
+    ca_file: Path | None = Field(None, description="Certificates to trust, for an API with a CA of its own.")
+    segment_size: int = Field(100, ge=1, le=10_000, description="Media a segment, as the original asked for.")
+    connections: int = Field(4, ge=1, le=64, description="Requests under way at once; old services dislike more.")
+    timeout: float = Field(60.0, gt=0, description="Seconds after which a request has no answer.")
+    chunk_records: int = Field(500, ge=1, description="Records a bulk request at most: the contract's limit.")
+    chunk_bytes: Size = Field(256 * 1024, description="Bytes a bulk request at most: the contract's limit.")
+    ok_codes: tuple[str, ...] = Field(("0", "200"), description="Values of `code` in an answer that mean yes.")
+    give_up_after: float | None = Field(
+        None, gt=0, description="End after so many seconds without the API. Default: never."
+    )
+    outbox_limit: int = Field(
+        50_000, ge=1, description="Media that may wait for the API before tagging waits too: some 50 MB of state."
+    )
+
+    # The flow. Reads wait for the network, so there are more of them than cores.
+    read_threads: int = Field(8, ge=1, le=256, description="Files read at once: hides a NAS's latency.")
+    decode_threads: int | None = Field(
+        None, ge=1, le=256, description="Threads that decode and fit. Default: the cores."
+    )
+    read_ahead: Size = Field(256 * MB, description="Bytes of read files waiting to be decoded, at most.")
+    read_timeout: float = Field(120.0, gt=0, description="Seconds after which a read is given up: a dead mount.")
+    max_file_size: Size = Field(256 * MB, description="Larger files fail unread.")
+    max_pixels: Size = Field(100 * MB, description="Larger pictures fail undecoded: 300 MB of RGB at the default.")
+    max_failures: str | None = Field(
+        None, pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share such as 20%."
+    )
+
+    # The session.
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    precision: Literal["fp32", "fp16", "int8"] | None = Field(None, description="Which precision. Default fp32.")
+    batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a batch. Default: by device and memory.")
+    vram_limit: Size | None = Field(None, description="VRAM the session may take, for example 1.5G.")
+    intra_op_threads: int | None = Field(None, ge=1, description="CPU threads of the model. Default: the cores.")
+    submitters: int = Field(1, ge=1, le=4, description="Threads that feed the session; 2 only where a GPU is fast.")
+    workspace: bool = Field(True, description="CUDA: let cuDNN take a large workspace.")
+
+    # What is shown.
+    json_output: bool = Field(False, alias="json", description="End with one JSON object on stdout.")
+    quiet: bool = Field(False, description="No progress.")
+    verbose: bool = Field(False, description="Log what the API answers.")

@@ -1,0 +1,95 @@
+"""The third stage: batches through the session, scores into records, records into the ledger.
+
+Submitting and recording are threads of their own: while the ledger waits for the disk, the session has its next batch.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from engine.batch import Batcher
+from engine.errors import SessionError, Stopped
+from engine.flow import Channel, Meter, Stop
+from engine.session import Session
+from engine.tags import records
+from engine.types import Media, Scores, Tagged
+
+
+class Scored(NamedTuple):
+    """The media of a batch and their scores, float32 [len(media), tags]."""
+
+    media: tuple[Media, ...]
+    scores: Scores
+
+
+class Register(Protocol):
+    """What keeps the results: the ledger's outbox, or the console."""
+
+    def store(self, tagged: Sequence[Tagged]) -> Future[None]: ...
+
+
+class Inference:
+    """Runs the session on batches and stores what it says."""
+
+    def __init__(
+        self,
+        session: Session,
+        batcher: Batcher,
+        register: Register,
+        tags: Sequence[str],
+        threshold: float,
+        stored: Callable[[Sequence[Tagged]], None],
+        stop: Stop,
+    ) -> None:
+        self._session = session
+        self._batcher = batcher
+        self._register = register
+        self._tags = tags
+        self._threshold = threshold
+        self._stored = stored
+        self._stop = stop
+        self.scored: Channel[Scored] = Channel(4, stop)
+        self.inferring = Meter("infer")
+        self.recording = Meter("record")
+        self.inferring.depth = batcher.__len__
+        self.recording.depth = self.scored.__len__
+        stop.on_stop(session.terminate)
+
+    def infer(self) -> None:
+        """A submitter's thread."""
+        while True:
+            batch = self._batcher.take(self.inferring)
+            media = tuple(batch.media)
+            try:
+                with self.inferring.working(items=len(media)):
+                    scores = self._session.run(batch.pixels)[: len(media)]
+            except SessionError:
+                if self._stop.is_set():  # the batch was ended on purpose; it is computed again by the next run
+                    raise Stopped from None
+                raise
+            finally:
+                self._batcher.give_back(batch)
+            self._check(scores, media)
+            self.scored.put(Scored(media, scores), self.inferring)
+
+    def record(self) -> None:
+        """The recorder's thread."""
+        while True:
+            media, scores = self.scored.get(self.recording)
+            with self.recording.working(items=len(media)):
+                tagged = [
+                    Tagged(item, records(row, self._tags, self._threshold))
+                    for item, row in zip(media, scores, strict=True)
+                ]
+                self._register.store(tagged).result()
+                self._stored(tagged)
+
+    def _check(self, scores: Scores, media: Sequence[Media]) -> None:
+        """A NaN compares as false with any threshold: without this check it would read as "no tags"."""
+        if not np.isfinite(scores).all():
+            raise SessionError(
+                f"the model gave scores that are no numbers in the batch of medium {media[0].id}: "
+                "convert again, or use --precision fp32"
+            )

@@ -1,0 +1,57 @@
+"""The media between the source and the ledger: each id at most once, and never more than the outbox has room for."""
+
+import threading
+
+from engine.flow import Meter, Room, Stop
+from engine.types import Media
+
+
+class InFlight:
+    """Ids that left the source and are not settled yet.
+
+    `room` is reserved for each medium before it is read, so the ledger never has to refuse a result. Whoever settles a
+    medium gives the room back (at once for a failure, after the API's yes for records).
+    """
+
+    def __init__(self, room: Room, stop: Stop) -> None:
+        self.room = room
+        self._stop = stop
+        self._ids: set[int] = set()
+        self._waiting: dict[int, Media] = {}  # missing files that get a second chance
+        self._changed = threading.Condition()
+        stop.on_stop(self._wake)
+
+    def enter(self, media: Media, meter: Meter | None = None) -> bool:
+        """Admit a medium; False if it is in flight already (catalogues repeat items while they change)."""
+        with self._changed:
+            if media.id in self._ids:
+                return False
+            self._ids.add(media.id)
+        self.room.reserve(1, meter)
+        return True
+
+    def leave(self, media: Media) -> None:
+        """The medium's outcome is on the disk."""
+        with self._changed:
+            self._ids.discard(media.id)
+            self._changed.notify_all()
+
+    def wait_for_second_chance(self, media: Media) -> None:
+        """Its file was not found; SMB clients remember a "not found" for seconds, so it is tried once more later."""
+        with self._changed:
+            self._waiting[media.id] = media
+            self._changed.notify_all()
+
+    def second_chances(self) -> list[Media]:
+        """Wait until all else is settled; take out the media to be tried once more."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._ids) == len(self._waiting) or self._stop.is_set())
+            waiting, self._waiting = list(self._waiting.values()), {}
+            return waiting
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

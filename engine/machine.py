@@ -1,0 +1,37 @@
+"""What this machine really has, as the settings need it."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+
+def cores() -> int:
+    """Physical cores this process may use: affinity and a container's quota counted, hyper-threads not."""
+    usable = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or usable
+    return max(1, min(usable, physical, _quota()))
+
+
+def _quota() -> int:
+    """Cores that a cgroup (v2) allows; as many as one likes where there is none."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return 1 << 16
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has had, in MB (10^6 bytes)."""
+    info = psutil.Process().memory_info()
+    peak = getattr(info, "peak_wset", None)  # Windows
+    if peak is not None:
+        return float(peak) / 1e6
+    try:
+        import resource
+
+        unit = 1 if os.uname().sysname == "Darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    except ImportError:
+        return float(info.rss) / 1e6
