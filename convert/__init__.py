@@ -1,0 +1,1 @@
+"""Turns a Keras project folder of DeepDanbooru into a model folder, without TensorFlow."""

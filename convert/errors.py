@@ -1,0 +1,32 @@
+"""The one error of this room, and the one place where exceptions of broken files become it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import EngineError
+
+CURE = "copy or download it again, or save it once more with Keras"
+
+
+class ConvertError(EngineError):
+    """A project cannot be converted; `str(error)` names the file, what is wrong and the way out."""
+
+
+class UnknownLayer(ConvertError):
+    """A layer that the direct way does not know; another exporter might."""
+
+
+# What h5py, json and the reading of a damaged configuration were seen to raise. HDF5 reports damage as OSError,
+# RuntimeError, KeyError or ValueError, depending on where it lies.
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever a damaged or crafted file makes its readers raise into a ConvertError that names the file."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConvertError(f"{path} is damaged or no Keras model ({reason}): {CURE}.") from error

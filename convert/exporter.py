@@ -1,0 +1,105 @@
+"""The direct way: an open Keras model -> an ONNX graph with the engine's input and output."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from convert.activations import IN_UNIT_RANGE
+from convert.emission import Emission
+from convert.emit import GraphBuilder, Value
+from convert.errors import ConvertError, UnknownLayer
+from convert.fold import foldable
+from convert.graph import Layer, Network
+from convert.h5 import KerasModel
+from convert.layers import EMIT
+from convert.onnx_file import Weight
+
+PRECISIONS: dict[str, type[np.floating[Any]]] = {"fp32": np.float32, "fp16": np.float16}
+"""What the direct way can write, by the type of the weights."""
+_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A graph ready to be written.
+
+    Attributes:
+        graph: nodes, input and output, without weights.
+        weights: in the order of use; each is loaded when written.
+        outputs: how many scores a picture has.
+        layers: Keras layers it was made from.
+        parameters: weights, counted as Keras does.
+        gflop: billions of floating-point operations a picture (two for each multiply-accumulate).
+    """
+
+    graph: onnx.GraphProto
+    weights: list[Weight]
+    outputs: int
+    layers: int
+    parameters: int
+    gflop: float
+
+
+def export(model: KerasModel, network: Network, size: tuple[int, int], precision: str) -> Export:
+    """Emits `network` for pictures of `size` (height, width).
+
+    The graph takes `pixels`, uint8 [N, height, width, 3] RGB, and gives `scores`, float32 [N, outputs]. Under fp16
+    everything between the division by 255 and the last activation is float16.
+    """
+    _check_scores(network)
+    to = GraphBuilder(np.dtype(PRECISIONS[precision]))
+    out = Emission(model, to, foldable(network), network.output)
+    values: dict[str, Value] = {}
+    for layer in network.layers:
+        to.scope = layer.name
+        if layer.kind == "InputLayer":
+            values[layer.name] = _preprocessed(to, layer, size)
+            continue
+        if layer.kind not in EMIT:
+            raise UnknownLayer(f"layer {layer.name} is a {layer.kind}, which the direct conversion does not know.")
+        values[layer.name] = EMIT[layer.kind](layer, [values[name] for name in layer.inputs], out)
+    scores = out.widen(network.layers[-1], values[network.output])
+    if len(scores.shape) != 1:
+        raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
+    graph = _graph(to, scores, size)
+    return Export(graph, to.weights, scores.shape[0], len(network.layers), out.parameters, 2e-9 * to.macs)
+
+
+def _preprocessed(to: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:
+    """pixels -> the model's own input, NCHW in 0..1."""
+    declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape") or (None, None, None, None)
+    given = (*size, _CHANNELS)
+    if len(declared) != 4 or any(side not in (None, ours) for side, ours in zip(declared[1:], given, strict=True)):
+        shown = "x".join(str(side) for side in declared[1:])
+        raise ConvertError(
+            f"the model takes {shown} (height, width, channels) and project.json says {size[0]}x{size[1]}x{_CHANNELS}: "
+            "set image_height and image_width of project.json to the model's."
+        )
+    pixels = to.cast(Value("pixels", given), np.float32)
+    to.weights.append(Weight("255", (), np.dtype(np.float32), lambda: np.asarray(255)))
+    unit = to.transpose(to.op("Div", [pixels.name, "255"], given), (2, 0, 1))
+    return unit if to.dtype == np.float32 else to.cast(unit, to.dtype)
+
+
+def _check_scores(network: Network) -> None:
+    """Scores must be in 0..1: the last layer that changes values is a sigmoid or softmax."""
+    layers = {layer.name: layer for layer in network.layers}
+    last = layers[network.output]
+    while last.kind in ("Dropout", "Flatten", "Reshape", "GlobalAveragePooling2D", "GlobalMaxPooling2D"):
+        last = layers[last.inputs[0]]
+    if last.kind != "Softmax" and last.activation not in IN_UNIT_RANGE:
+        raise ConvertError(
+            f"layer {last.name} ({last.kind}) ends the model, whose scores must be in 0..1: end it with a sigmoid."
+        )
+
+
+def _graph(to: GraphBuilder, scores: Value, size: tuple[int, int]) -> onnx.GraphProto:
+    for node in to.nodes:
+        if node.output[0] == scores.name:
+            node.output[0] = "scores"
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *size, _CHANNELS])
+    result = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", scores.shape[0]])
+    return helper.make_graph(to.nodes, "deepdanbooru", [pixels], [result])

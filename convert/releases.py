@@ -1,0 +1,33 @@
+"""DeepDanbooru's releases, to tell which one a model or a tag list that do not fit probably came from."""
+
+from typing import NamedTuple
+
+from convert.project import Project
+
+
+class Release(NamedTuple):
+    """A published model; `tags` is None where the number was not checked."""
+
+    name: str
+    sha256: str
+    tags: int | None
+
+
+RELEASES = (
+    Release("v3-20211112-sgd-e28", "16c16713f7096d1385effa11dc1d6cfee4fbe9d1098d13b9a9b5279abbf13046", 9176),
+    Release("of 2020-09-15", "9f487b6a459e21d85010b603f990e0c85ee5229dae693d2982dce38248500584", None),
+)
+
+
+def advice(project: Project, outputs: int, sha256: str) -> str:
+    """The sentence for a model whose outputs are not as many as there are tags."""
+    problem = f"{project.model} gives {outputs} scores and tags.txt has {len(project.tags)} tags"
+    for release in RELEASES:
+        if release.sha256 == sha256:
+            return f"{problem}: the model is release {release.name}, take the tags.txt of that release."
+    for release in RELEASES:
+        if release.tags == outputs:
+            return f"{problem}: the model is probably release {release.name}, take the tags.txt of that release."
+        if release.tags == len(project.tags):
+            return f"{problem}: the tags are probably those of release {release.name}, take the model of that release."
+    return f"{problem}: they belong to different trainings, take both from the same one."
