@@ -78,7 +78,10 @@ def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"mediaId {record.mediaId} is not in the catalogue")
         return Stored(stored=1)
 
-    @api.post("/recognition/bulk", responses={207: {"model": Stored, "description": "stored, but for the rejected"}})
+    @api.post(
+        "/recognition/bulk",
+        responses={200: {"model": Stored}, 207: {"model": Stored, "description": "stored, but for the rejected"}},
+    )
     def bulk(
         records: list[Recognition],
         idempotency_key: Annotated[

@@ -49,8 +49,8 @@ def find(connection: Connection, query: Query, offset: int, limit: int) -> dict[
     pictures = {row.id: {"id": row.id, "path": row.path} for row in connection.execute(page)}
     tags = _tags_of(connection, pictures)
     for media_id, card in pictures.items():
-        own = tags[media_id]
-        card["tags"] = [entry for entry in own if entry["category"] != "System"][:CARD_TAGS]
+        own = sorted(tags[media_id], key=lambda entry: not _sought(entry["tag"], query))  # what was looked for first
+        card["tags"] = [e for e in own if e["category"] != "System" or _sought(e["tag"], query)][:CARD_TAGS]
         card["rating"] = next((entry["tag"] for entry in own if entry["tag"].startswith("rating:")), None)
     return {"total": total, "pictures": list(pictures.values())}
 
@@ -64,22 +64,25 @@ def picture(connection: Connection, media_id: int) -> dict[str, Any] | None:
 
 
 def suggest(connection: Connection, query: Query, limit: int) -> list[dict[str, Any]]:
-    """The most frequent tags that hold the last word, each with the number of pictures that carry it."""
+    """Tags that hold the last word, each with the number of its pictures: those it begins first, then by number."""
+    word = query.words[-1] if query.words else ""
     pictures = func.count().label("pictures")
     rows = (
         select(tag.c.key.label("tag"), tag.c.category, pictures)
         .join(media_tag, media_tag.c.tag_id == tag.c.id)
         .join(media, media.c.id == media_tag.c.media_id)
-        .where(media.c.present, tag.c.key.not_in(query.tags))
+        .where(media.c.present, tag.c.key.not_in(query.tags), tag.c.key.contains(word, autoescape=True))
         .group_by(tag.c.id)
-        .order_by(pictures.desc(), tag.c.key)
+        .order_by(tag.c.key.startswith(word, autoescape=True).desc(), pictures.desc(), tag.c.key)
         .limit(limit)
     )
-    if query.words:
-        rows = rows.where(tag.c.key.contains(query.words[-1], autoescape=True))
     if query.category:
         rows = rows.where(tag.c.category == query.category)
     return [dict(row) for row in connection.execute(rows).mappings()]
+
+
+def _sought(key: str, query: Query) -> bool:
+    return key in query.tags or any(word.lower() in key.lower() for word in query.words)
 
 
 def _matches(query: Query) -> Select[tuple[int, str, float]]:
