@@ -1,0 +1,230 @@
+"""What an answer of the media API means: the table of its contract as one pure function.
+
+A service says no in many ways; five kinds are left of them here, and each asks for something else from the caller.
+What no repetition can heal is raised: `WrongAddress`, `Unauthorized`, `ApiError`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from engine.errors import ApiError, Unauthorized, WrongAddress
+
+OK_CODES = ("0", "200")
+"""Values of `code` that mean yes, compared as text: services write 200 and "200"."""
+SHOWN = 300
+"""Characters of a body that are shown to the user or kept as a reason."""
+
+_WRONG_ADDRESS = {404, 405, 406, 415, 501}
+_NOT_NOW = {408, 425, 429}
+_HTML = re.compile(rb"\s*(<!doctype\s+html|<html)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer as it came.
+
+    Attributes:
+        url: the address asked, without credentials and query.
+        body: the decoded body, cut off where it exceeds the caller's limit (`cut` says so).
+        scrub: takes the token out of a text, for servers that echo it.
+    """
+
+    url: str
+    status: int
+    body: bytes = b""
+    content_type: str = ""
+    retry_after: str | None = None
+    cut: bool = False
+    scrub: Callable[[str], str] = field(default=str, repr=False)
+
+    def shown(self) -> str:
+        """The body for a message: without the token, printable, on one line, short."""
+        return self.clean(self.body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+
+    def clean(self, text: str) -> str:
+        """A text of the server, made fit to show or keep; the token goes before the cut, or half of it would stay."""
+        text = "".join(c if c.isprintable() else " " for c in self.scrub(text)[: 4 * SHOWN])
+        text = " ".join(text.split())
+        return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever the server wrote
+        """The body as JSON; raises `ValueError` where it is none (or nested beyond reason)."""
+        try:
+            return json.loads(self.body.decode("utf-8-sig"))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+class Rejection(NamedTuple):
+    """A record (or, without a tag, a medium) that the API refuses for good, in its own words."""
+
+    media_id: str
+    tag: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Yes:
+    """Stored, except what is listed."""
+
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class NotNow:
+    """Try again later.
+
+    Attributes:
+        reached: False when no connection came about at all: then the service is away, whatever was to be sent.
+    """
+
+    text: str
+    retry_after: float | None = None
+    reached: bool = True
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """The request is too large (413)."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class BadRecords:
+    """These records are bad (another 4xx)."""
+
+    text: str
+
+
+Answer = Yes | NotNow | TooLarge | BadRecords
+
+
+def classify(
+    reply: Reply,
+    *,
+    ok_codes: Sequence[str] = OK_CODES,
+    said_yes: bool = False,
+    now: datetime | None = None,
+) -> Answer:
+    """The meaning of a reply.
+
+    Args:
+        ok_codes: values of a JSON body's `code` that mean yes; compared as text.
+        said_yes: whether this address has said yes in this run; before that an unknown `code` is a setting to fix.
+        now: the present, for a Retry-After that is a date.
+
+    Raises:
+        WrongAddress: what answers there is not the API.
+        Unauthorized: the token is refused.
+        ApiError: a `code` nobody told us about, before any yes; a body without an end; an unreadable
+            `rejected` list.
+    """
+    status = reply.status
+    answered = f"{status}: {reply.shown()}" if reply.body else f"{status} with an empty body"
+    if 200 <= status < 300:
+        return _read_success(reply, ok_codes, said_yes)
+    if status in (401, 403):
+        raise _unauthorized(reply, answered)
+    if 300 <= status < 400 or status in _WRONG_ADDRESS:
+        raise _wrong_address(reply, f"answered {answered}")
+    if status == 413:
+        return TooLarge(answered)
+    if status in _NOT_NOW or status >= 500:
+        return NotNow(answered, parse_retry_after(reply.retry_after, now or datetime.now(UTC)))
+    return BadRecords(answered)
+
+
+def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answer:
+    """A 2xx: yes, unless the body says otherwise."""
+    # Servlets label plain texts text/html too: it takes a page to be a page.
+    html = "html" in reply.content_type.lower() and reply.body.lstrip().startswith(b"<")
+    if html or _HTML.match(reply.body.removeprefix(b"\xef\xbb\xbf")):
+        raise _wrong_address(reply, "answered with an HTML page (a login page?)")
+    if reply.cut:
+        raise ApiError(f"the media API at {reply.url} answered with more than {len(reply.body)} bytes: {reply.shown()}")
+    try:
+        value = reply.json()
+    except ValueError:
+        return Yes()
+    if not isinstance(value, dict):
+        return Yes()
+    code, success = value.get("code"), value.get("success")
+    text = f"{reply.status} that means no: {reply.shown()}"
+    if str(code) in ("401", "403"):
+        raise _unauthorized(reply, text)
+    failed = str(success).lower() == "false"
+    if code is not None and (isinstance(code, bool) or str(code) not in ok_codes):
+        if not (said_yes or failed or _names_not_now(code)):
+            accepting = reply.clean(json.dumps([*ok_codes, str(code)]))
+            raise ApiError(
+                f"the media API at {reply.url} answered with a code that is not known to mean yes: {reply.shown()}: "
+                f"if it does, set ok_codes = {accepting}; nothing was marked as stored"
+            )
+        return NotNow(text)
+    if failed:
+        return NotNow(text)
+    return Yes(_read_rejected(reply, value.get("rejected")))
+
+
+def _names_not_now(code: object) -> bool:
+    """Whether a `code` is one of HTTP's own words for "not now"; such a code is no unknown one."""
+    text = str(code)
+    return text in {str(status) for status in _NOT_NOW} or re.fullmatch("5[0-9][0-9]", text) is not None
+
+
+def _read_rejected(reply: Reply, value: object) -> tuple[Rejection, ...]:
+    if value is None:
+        return ()
+    rejections = []
+    for item in value if isinstance(value, list) else [value]:
+        item = item if isinstance(item, dict) else {}
+        media_id = item.get("mediaId")
+        if isinstance(media_id, bool) or not isinstance(media_id, int | str):
+            raise ApiError(
+                f"the media API at {reply.url} rejected records in a form that cannot be read: {reply.shown()}: "
+                'expected {"rejected": [{"mediaId": 7, "tagKey": "x", "reason": "..."}]}; nothing was marked as stored'
+            )
+        tag = item.get("tagKey")
+        reason = reply.clean(str(item.get("reason") or "no reason given"))
+        rejections.append(Rejection(str(media_id), None if tag is None else str(tag), reason))
+    return tuple(rejections)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait, from a Retry-After header in either form (RFC 9110 10.2.3); None if it says nothing readable."""
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch("[0-9]{1,9}", value):
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:  # "-0000": no zone known, and HTTP knows only UTC
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - now).total_seconds())
+
+
+def shown_url(url: str) -> str:
+    """An address for messages: no credentials, no query, for either may be a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _unauthorized(reply: Reply, answered: str) -> Unauthorized:
+    return Unauthorized(
+        f"the media API at {reply.url} refuses the token ({answered}): "
+        "renew ENGINE_API_TOKEN or the token file and run the same command again; nothing is lost"
+    )
+
+
+def _wrong_address(reply: Reply, what: str) -> WrongAddress:
+    return WrongAddress(f"{reply.url} is not the media API, it {what}: check the address; nothing was marked as stored")

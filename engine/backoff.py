@@ -1,0 +1,28 @@
+"""How long to wait before asking again. Policy only: who sleeps, and on which clock, is the caller's business."""
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Exponential back-off with full jitter: uniform in 0..min(cap, base * 2**attempt), in seconds.
+
+    Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter") spreads clients that failed together.
+    A server that names a time (Retry-After) is taken at its word, up to `longest_s`; a Retry-After of 0 says nothing.
+    """
+
+    base_s: float = 1.0
+    cap_s: float = 30.0
+    longest_s: float = 3600.0
+    seed: int | None = None
+    _random: random.Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_random", random.Random(self.seed))  # noqa: S311 - jitter, not a secret
+
+    def delay(self, attempt: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after failure number `attempt` (the first is 0)."""
+        if retry_after:
+            return min(retry_after, self.longest_s)
+        return self._random.uniform(0, min(self.cap_s, self.base_s * 2.0 ** min(attempt, 60)))
