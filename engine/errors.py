@@ -65,7 +65,11 @@ class MediumError(Exception):
 
 
 class Unreadable(MediumError):
-    """The bytes of a medium cannot be had."""
+    """The bytes of a medium cannot be had; `missing` if there is no such file, which may be so only for the moment."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class Undecodable(MediumError):

@@ -19,8 +19,9 @@ class Header(NamedTuple):
 
 
 PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".avif", ".tif", ".tiff")
-    + (".jp2", ".j2k", ".heic", ".heif", ".jxl")
+    f".{suffix}"
+    for group in ("jpg jpeg jpe jfif", "png apng", "gif bmp dib", "webp avif", "tif tiff", "jp2 j2k heic heif jxl")
+    for suffix in group.split()
 )
 """A key that ends so claims to be a picture: if its content is none, that is a failure and not a skipped sidecar."""
 
