@@ -25,8 +25,9 @@ FILTERS = (256, 512, 1024, 1024, 2048, 4096)
 REPEATS = (2, 7, 19, 19, 2, 2)
 _EPSILON = 1e-3
 _BRANCH_GAMMA = 0.25  # keeps the sum over 51 residual branches in the range of float16
-_CALIBRATION = 4  # pictures
-_LOGIT_MEAN, _LOGIT_STD = -3.0, 2.0  # about 7 % of the tags above 0.5
+_PICTURES = 32  # run through the network for the head
+_NORMED = 8  # of them for the batch-norm statistics, at once
+_LOGIT_MEAN, _LOGIT_STD = -3.0, 2.0  # a few per cent of the tags above 0.5
 
 
 @dataclass
@@ -170,32 +171,34 @@ def calibrate(path: Path, config: dict[str, Any], size: int) -> None:
 
     model = tf_keras.Model.from_config(config["config"])
     model.load_weights(path, by_name=True)  # load_model would go by Keras' order of the layers, which is not ours
-    batch = pictures(size, _CALIBRATION, seed=1).astype(np.float32) / 255
+    batch = pictures(size, _PICTURES, seed=1).astype(np.float32) / 255
     norms = [layer for layer in model.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
     for norm in norms:
         norm.momentum = 0.0  # the statistics of this batch alone
-    model(batch, training=True)
+    model(batch[:_NORMED], training=True)
     for norm in norms:
         norm.momentum = 0.99
     head = model.layers[-3]  # before the pooling and the sigmoid
-    features = tf_keras.Model(model.input, tf_keras.layers.GlobalAveragePooling2D()(head.input))(batch).numpy()
-    head.set_weights([_head(features, head.filters)[None, None]])
+    body = tf_keras.Model(model.input, tf_keras.layers.GlobalAveragePooling2D()(head.input))
+    head.set_weights([_head(body.predict(batch, batch_size=4, verbose=0), head.filters)[None, None]])
     model.save(path)
 
 
 def _head(features: npt.NDArray[np.float32], tags: int) -> npt.NDArray[np.float32]:
-    """[channels, tags]: logits of mean _LOGIT_MEAN that differ between pictures by _LOGIT_STD.
+    """[channels, tags]: logits of mean _LOGIT_MEAN and deviation _LOGIT_STD, half between tags, half between pictures.
 
-    The pooling after the head is linear, so the logits are features @ head. Nearly all of a feature is common to all
-    pictures; random directions orthogonal to that common part see only what tells pictures apart.
+    The pooling after the head is linear, so the logits are features @ head. What is common to all pictures gives each
+    tag its frequency; mixtures of the ways in which pictures differ tell them apart, as training would find them.
     """
-    common = features.mean(axis=0)
-    unit = common / np.linalg.norm(common)
     rng = np.random.default_rng(2)
-    apart = rng.standard_normal((features.shape[1], tags), dtype=np.float32)
-    apart -= np.outer(unit, unit @ apart)
-    apart *= _LOGIT_STD / np.std((features - common) @ apart)
-    return np.asarray(apart + (_LOGIT_MEAN * unit / np.linalg.norm(common))[:, None], dtype=np.float32)
+    common = features.mean(axis=0)
+    differences = features - common
+    part = _LOGIT_STD / math.sqrt(2)
+    frequency = rng.normal(_LOGIT_MEAN, part, tags)
+    apart = differences.T @ rng.standard_normal((len(features), tags), dtype=np.float32)
+    apart -= np.outer(common, common @ apart) / (common @ common)
+    apart *= part / np.std(differences @ apart)
+    return np.asarray(apart + np.outer(common, frequency) / (common @ common), dtype=np.float32)
 
 
 def main() -> None:
