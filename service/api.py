@@ -38,8 +38,10 @@ class Segment(BaseModel):
 
 
 class Recognition(BaseModel):
-    mediaId: _Id = Field(examples=[1])
-    tagKey: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=500)] = Field(examples=["long_hair"])
+    mediaId: _Id = Field(description="as the segment gave it; a string holds digits alone", examples=[1])
+    tagKey: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=500)] = Field(
+        description="the tag", examples=["long_hair"]
+    )
     similarity: Annotated[str, StringConstraints(strict=True, pattern=r"^(0\.[0-9]{1,9}|1\.0{1,9}|0|1)$")] = Field(
         description="0..1 as text, Python format 05.3f", examples=["0.987"]
     )
@@ -53,7 +55,7 @@ class Rejection(BaseModel):
 
 class Stored(BaseModel):
     stored: int = Field(description="records stored, repeated ones included")
-    rejected: list[Rejection] = []
+    rejected: list[Rejection] = Field([], description="what was not stored: mediaId, tagKey, reason")
 
 
 def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
@@ -76,7 +78,7 @@ def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
         if _put(store, [record]):
             # not 404: that would say that the address is wrong
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"mediaId {record.mediaId} is not in the catalogue")
-        return Stored(stored=1)
+        return Stored(stored=1, rejected=[])
 
     @api.post(
         "/recognition/bulk",

@@ -46,6 +46,7 @@ media = Table(
     Column("present", Boolean, nullable=False),  # false: the file has vanished; its id and tags are kept
     sqlite_autoincrement=True,  # an id is never given twice
 )
+Index("media_vanished", media.c.id, sqlite_where=~media.c.present)
 
 tag = Table(
     "tag",

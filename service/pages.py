@@ -14,6 +14,7 @@ _STATIC = Path(__file__).parent / "static"
 # Told here and not by `mimetypes`: that reads Windows' registry, where .js may be anything.
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html", ".svg": "image/svg+xml"}
 _FRESH = {"Cache-Control": "no-cache"}
+_FOR_A_WHILE = {"Cache-Control": "private, max-age=300"}
 _THUMB_SIDES = {"small": 360, "large": 1600}
 
 _Tags = Annotated[list[str], Query(max_length=20, description="whole tags; all must be there")]
@@ -96,7 +97,7 @@ def _add_pictures(routes: APIRouter, catalogue: Catalogue) -> None:
     @routes.get("/thumb/{media_id}")
     def thumb(media_id: int, size: Annotated[str, Query(pattern="^(small|large)$")] = "small") -> Response:
         file = _locate(catalogue, media_id)
-        return Response(thumbs.thumbnail(file, _THUMB_SIDES[size]), media_type="image/webp", headers=_FRESH)
+        return Response(thumbs.thumbnail(file, _THUMB_SIDES[size]), media_type="image/webp", headers=_FOR_A_WHILE)
 
 
 def _static(file: Path) -> Response:

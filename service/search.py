@@ -42,7 +42,7 @@ def summary(connection: Connection) -> dict[str, Any]:
 
 
 def find(connection: Connection, query: Query, offset: int, limit: int) -> dict[str, Any]:
-    """One page of cards and how many pictures there are in all: best match first, without a query by id."""
+    """One page of cards and how many pictures there are in all: best match first, all alike by id."""
     found = _matches(query).subquery()
     total = connection.execute(select(func.count()).select_from(found)).scalar_one()
     page = select(found.c.id, found.c.path).order_by(found.c.score.desc(), found.c.id).offset(offset).limit(limit)
@@ -66,13 +66,19 @@ def picture(connection: Connection, media_id: int) -> dict[str, Any] | None:
 def suggest(connection: Connection, query: Query, limit: int) -> list[dict[str, Any]]:
     """Tags that hold the last word, each with the number of its pictures: those it begins first, then by number."""
     word = query.words[-1] if query.words else ""
-    pictures = func.count().label("pictures")
+    # Counted on the index alone; the vanished, few or none, are taken off afterwards. A join with media costs 20 times.
+    all_pictures = select(func.count()).where(media_tag.c.tag_id == tag.c.id).scalar_subquery()
+    vanished = (
+        select(media_tag.c.tag_id, func.count().label("pictures"))
+        .where(media_tag.c.media_id.in_(select(media.c.id).where(~media.c.present)))
+        .group_by(media_tag.c.tag_id)
+        .subquery()
+    )
+    pictures = (all_pictures - func.coalesce(vanished.c.pictures, 0)).label("pictures")
     rows = (
         select(tag.c.key.label("tag"), tag.c.category, pictures)
-        .join(media_tag, media_tag.c.tag_id == tag.c.id)
-        .join(media, media.c.id == media_tag.c.media_id)
-        .where(media.c.present, tag.c.key.not_in(query.tags), tag.c.key.contains(word, autoescape=True))
-        .group_by(tag.c.id)
+        .outerjoin(vanished, vanished.c.tag_id == tag.c.id)
+        .where(tag.c.key.not_in(query.tags), tag.c.key.contains(word, autoescape=True), pictures > 0)
         .order_by(tag.c.key.startswith(word, autoescape=True).desc(), pictures.desc(), tag.c.key)
         .limit(limit)
     )
@@ -91,12 +97,13 @@ def _matches(query: Query) -> Select[tuple[int, str, float]]:
     for word in query.words:
         holding = select(tag.c.id).where(tag.c.key.contains(word, autoescape=True))
         parts.append(_carrying(holding.where(tag.c.category == query.category) if query.category else holding))
-    if query.category and not query.words:
-        parts.append(_carrying(select(tag.c.id).where(tag.c.category == query.category)))
     score = sum((part.c.similarity for part in parts), literal(0.0))
     rows = select(media.c.id, media.c.path, score.label("score")).where(media.c.present)
     for part in parts:
         rows = rows.join(part, part.c.media_id == media.c.id)
+    if query.category and not query.words:
+        own = exists().where(media_tag.c.media_id == media.c.id, media_tag.c.tag_id == tag.c.id)
+        rows = rows.where(own.where(tag.c.category == query.category))
     return rows
 
 

@@ -7,12 +7,12 @@ const document_ = await getJson("/openapi.json");
 const resolved = (schema = {}) => (schema.$ref ? document_.components.schemas[schema.$ref.split("/").at(-1)] : schema);
 
 function kind(schema) {
-  const { type, anyOf, items, pattern, minimum, maximum, const: only } = resolved(schema);
+  const { type, anyOf, items, minimum, maximum, const: only } = resolved(schema);
   if (anyOf) return anyOf.map(kind).join(" or ");
   if (type === "array") return `list of ${schema.items?.$ref ? schema.items.$ref.split("/").at(-1) : kind(items)}`;
   if (only !== undefined) return JSON.stringify(only);
   const bounds = minimum === undefined ? "" : maximum > 1e15 ? ` ≥ ${minimum}` : ` ${minimum} – ${maximum}`;
-  return `${type}${bounds}${pattern ? ` ${pattern}` : ""}`;
+  return `${type}${bounds}`;
 }
 
 function example(schema) {

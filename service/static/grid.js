@@ -70,8 +70,9 @@ export class Grid {
     const searched = this.#query.tag.length > 0 || this.#query.q || this.#query.category;
     const waiting = (this.#summary?.pictures ?? 0) - (this.#summary?.tagged ?? 0);
     const pictures = `${number(this.#total)} ${this.#total === 1 ? "picture" : "pictures"}`;
+    const ranked = this.#query.tag.length > 0 || this.#query.q;
     byId("found").textContent = searched
-      ? this.#total ? `${pictures}, best match first` : ""
+      ? this.#total ? pictures + (ranked ? ", best match first" : "") : ""
       : this.#total && waiting ? `${pictures}, ${number(waiting)} still without tags` : "";
     const empty = byId("empty");
     empty.hidden = this.#total > 0;
