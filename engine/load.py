@@ -15,12 +15,12 @@ from engine.errors import MediumError, NotAPicture, Unreadable
 from engine.fit import fit_for
 from engine.flow import Channel, Meter, Room, Stop
 from engine.inflight import InFlight
-from engine.source import Job
+from engine.state import FileState
 from engine.storage import Storage
-from engine.types import Media, Outcome, Preprocessing
+from engine.types import Job, Media, Outcome, Preprocessing
 
-Failed = Callable[[Media, Outcome, str, int | None], None]
-"""Called with the medium, failed or skipped, the reason, and the size of its file if it was read."""
+Failed = Callable[[Media, Outcome, str, FileState | None], None]
+"""Called with the medium, failed or skipped, the reason, and the state of its file if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Loader:
             except MediumError as error:
                 self._batcher.drop()
                 outcome = Outcome.SKIPPED if isinstance(error, NotAPicture) else Outcome.FAILED
-                self._failed(media, outcome, str(error), len(data))
+                self._failed(media, outcome, str(error), None)
                 continue
             self._batcher.add(media, row, self.decoding)
 

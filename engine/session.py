@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.config import RunConfig
 from engine.errors import ModelError, SessionError
 from engine.machine import cores
 from engine.model import Model, Precision, check_file
@@ -112,3 +113,19 @@ def _installed(distribution: str) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def open_session(model: Model, precision: Precision, config: SessionConfig) -> Session:
+    """The model on the device that was asked for. Raises `SessionError` or `ModelError` with the cure."""
+    return OrtSession(model, precision, config)
+
+
+def session_config(settings: RunConfig) -> SessionConfig:
+    """The part of a run's settings that is the session's."""
+    return SessionConfig(
+        device=settings.device,
+        batch_size=settings.batch_size,
+        intra_op_threads=settings.intra_op_threads,
+        vram_limit=settings.vram_limit,
+        workspace=settings.workspace,
+    )

@@ -1,13 +1,13 @@
 """The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
 from engine.batch import Batcher
 from engine.flow import Channel, Meter, Stop
 from engine.inflight import InFlight
-from engine.types import Media
+from engine.types import Job, Media, Position
 
 SECOND_CHANCE_S = 5.0
 """A "not found" is cached by an SMB client for some seconds; after that the file is asked for once more."""
@@ -27,24 +27,6 @@ class Register(Protocol):
     def admit(self, page: Sequence[Media]) -> list[Media]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A medium on its way; `last_chance` when its file was missing once already."""
-
-    media: Media
-    last_chance: bool = False
-
-
-@dataclass(slots=True)
-class Position:
-    """How far the sweep is, for the progress line: ids, and media seen between them."""
-
-    first_id: int | None = None
-    id: int = 0
-    seen: int = 0
-    ended: bool = False
-
-
 class Source:
     """Sweeps the catalogue from `start` to its end, then gives missing files their second chance.
 
@@ -59,7 +41,6 @@ class Source:
         batcher: Batcher,
         todo: Channel[Job],
         stop: Stop,
-        meter: Meter,
         *,
         start: int,
         page_size: int,
@@ -71,7 +52,7 @@ class Source:
         self._batcher = batcher
         self._todo = todo
         self._stop = stop
-        self._meter = meter
+        self.meter = Meter("source")
         self._start = start
         self._page_size = page_size
         self._left = limit
@@ -91,7 +72,7 @@ class Source:
         """Hand on every medium with id >= start that is still to be tagged."""
         self.position = Position()
         while self._left != 0:
-            with self._meter.working(items=0):
+            with self.meter.working(items=0):
                 page = self._catalogue.segment(start, self._page_size)
                 todo = self._register.admit(page) if page else []
             if not page:
@@ -100,17 +81,17 @@ class Source:
                 self._hand_on(media)
             start = max(media.id for media in page) + 1
             self._passed(page)
-        self.position.ended = True
+        self.position = replace(self.position, ended=True)
 
     def _hand_on(self, media: Media, *, last_chance: bool = False) -> None:
         if not last_chance:
-            if self._left == 0 or not self._in_flight.enter(media, self._meter):
+            if self._left == 0 or not self._in_flight.enter(media, self.meter):
                 return
             if self._left is not None:
                 self._left -= 1
         self._batcher.expect()
-        self._meter.add(items=1)
-        self._todo.put(Job(media, last_chance), self._meter)
+        self.meter.add(items=1)
+        self._todo.put(Job(media, last_chance), self.meter)
 
     def _second_chances(self) -> None:
         waiting = self._in_flight.second_chances()
@@ -121,10 +102,8 @@ class Source:
         self._in_flight.second_chances()  # none can be left: this waits until all is settled
 
     def _passed(self, page: Sequence[Media]) -> None:
-        if self.position.first_id is None:
-            self.position.first_id = page[0].id
-        self.position.id = max(media.id for media in page)
-        self.position.seen += len(page)
+        first = page[0].id if self.position.first_id is None else self.position.first_id
+        self.position = Position(first, max(media.id for media in page), self.position.seen + len(page))
 
 
 class FileList:

@@ -67,3 +67,21 @@ class Tagged:
 
     media: Media
     records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A medium on its way to be read; `last_chance` when its file was missing once already."""
+
+    media: Media
+    last_chance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a sweep of the catalogue is: the first and the latest id, and the media seen between them."""
+
+    first_id: int | None = None
+    id: int = 0
+    seen: int = 0
+    ended: bool = False

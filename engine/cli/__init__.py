@@ -1,5 +1,39 @@
-"""The command line: a module a command."""
+"""The command line: a module a command. Other rooms are reached from here alone, lazily, by one function each."""
+
+import sys
+from importlib import metadata
+
+import typer
+
+from engine.cli import doctor, rooms, run, status, tag
+from engine.cli.console import say
+
+app = typer.Typer(
+    name="engine",
+    help="Tags tens of thousands of pictures with DeepDanbooru and posts the tags to a media API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, status, tag, doctor, rooms):
+    module.register(app)
+
+OWN = "deepdanbooru-engine"
+ROOMS = ("engine", "convert", "service", "bench", "demo")
 
 
 def main() -> None:
     """Entry point of the `engine` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a Windows console or pipe may not speak UTF-8
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    for name, owner in shadowed().items():
+        say(f"warning: the package {owner} also brings a module named {name!r}: use a virtual environment of its own")
+    app()
+
+
+def shadowed() -> dict[str, str]:
+    """Our generic top-level names that another distribution claims too, with its name."""
+    owners = metadata.packages_distributions()
+    return {name: other for name in ROOMS for other in owners.get(name, []) if other != OWN}

@@ -1,0 +1,86 @@
+"""What commands share: errors become one sentence and an exit code, Ctrl-C becomes a stop."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from engine.errors import EngineError
+
+OK, FATAL, USAGE, FINISHED_WITH_FAILURES, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def say(text: str) -> None:
+    """A line for the user, on stderr: stdout is for results."""
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what a command raises into one sentence on stderr and its exit code."""
+    try:
+        yield
+    except EngineError as error:
+        say(f"error: {error}")
+        raise typer.Exit(FATAL) from None
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort, SystemExit):
+        raise
+    except BrokenPipeError:  # `engine tag . | head`
+        with suppress(OSError):
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        raise typer.Exit(FATAL) from None
+    except Exception as error:
+        if type(error).__module__.startswith("click") or type(error).__module__.startswith("typer"):
+            raise
+        say(f"error: the engine has a bug: {type(error).__name__}: {error}; the details are in {_keep_traceback()}")
+        raise typer.Exit(FATAL) from None
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C, a closing terminal, a polite kill: the first makes the yielded function true, the second ends it all now.
+
+    The handler only sets a flag: it may run in the middle of whatever the main thread does, locks held.
+    """
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(INTERRUPTED)
+        asked = True
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two exist on one platform each
+    before = {getattr(signal, n): signal.signal(getattr(signal, n), handle) for n in names if hasattr(signal, n)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        format="%(levelname)s %(name)s: %(message)s",
+        level=logging.DEBUG if verbose else logging.WARNING,
+    )
+    for noisy in ("httpx", "httpcore", "asyncio", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _keep_traceback() -> Path:
+    with tempfile.NamedTemporaryFile("w", prefix="engine-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        traceback.print_exc(file=file)
+    return Path(file.name)

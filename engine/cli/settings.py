@@ -1,0 +1,127 @@
+"""Settings from flags, then the environment, then engine.toml: the only place that reads the environment.
+
+`options` turns the fields of a pydantic model into flags, so a setting is declared once, in engine/config.py.
+"""
+
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from engine.access import Token
+from engine.errors import ConfigError
+
+C = TypeVar("C", bound=BaseModel)
+PREFIX = "ENGINE_"
+CONFIG_FILE = Path("engine.toml")
+NOT_SETTINGS = {"ENGINE_API_TOKEN", "ENGINE_CONFIG"}
+
+
+def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each field of `config` (or for those named), besides its own parameters.
+
+    The command receives them as one mapping, `flags`, that holds only what was given.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        fields = {name: config.model_fields[name] for name in names or config.model_fields}
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "flags"]
+
+        def with_flags(**given: Any) -> None:  # noqa: ANN401 - whatever typer parsed
+            flags = {fields[n].alias or n: given.pop(n) for n in fields if n in given}
+            command(**given, flags={key: value for key, value in flags.items() if value is not None})
+
+        added = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    _flag_type(field.annotation),
+                    typer.Option("--" + (field.alias or name).replace("_", "-"), help=field.description),
+                ],
+            )
+            for name, field in fields.items()
+        ]
+        with_flags.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
+        with_flags.__annotations__ = {p.name: p.annotation for p in own + added}
+        with_flags.__doc__ = command.__doc__
+        with_flags.__name__ = command.__name__
+        return with_flags
+
+    return decorate
+
+
+def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
+    """Merge the three sources. Raises `ConfigError` that names the setting, where it stands and what is wrong."""
+    given = file or (Path(os.environ["ENGINE_CONFIG"]) if "ENGINE_CONFIG" in os.environ else None)
+    if given and not given.is_file():
+        raise ConfigError(f"there is no settings file {given}")
+    toml = given or CONFIG_FILE
+    _refuse_unknown_variables(config)
+
+    class Sources(config, BaseSettings):  # type: ignore[valid-type, misc]
+        model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=toml, extra="forbid", frozen=True)
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    try:
+        return typing.cast(C, Sources(**flags))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(dict(e), flags, toml) for e in error.errors())) from None
+    except ValueError as error:  # TOML that does not parse
+        raise ConfigError(f"{toml} is no valid TOML: {error}") from None
+
+
+def api_token(token_file: Path | None) -> Token:
+    """The API token from a file or ENGINE_API_TOKEN; never from a flag, never printed."""
+    return Token(os.environ.get("ENGINE_API_TOKEN", ""), token_file)
+
+
+def _flag_type(annotation: Any) -> Any:  # noqa: ANN401 - types as values
+    """The type that typer parses: what is not plain (a size) stays text for the model; everything may be left out."""
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        return list[str] | None
+    plain = annotation in (bool, int, float, Path) or typing.get_origin(annotation) is Literal
+    return (annotation if plain else str) | None
+
+
+def _refuse_unknown_variables(config: type[BaseModel]) -> None:
+    known = {PREFIX + (field.alias or name).upper() for name, field in config.model_fields.items()} | NOT_SETTINGS
+    for name in os.environ:
+        if name.startswith(PREFIX) and name.upper() not in known:
+            raise ConfigError(
+                f"the environment variable {name} is no setting of the engine: `engine run --help` lists them"
+            )
+
+
+def _sentence(error: Mapping[str, Any], flags: Mapping[str, Any], toml: Path) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{toml} sets {name}, which is no setting of the engine"
+    if name in flags:
+        where = "--" + name.replace("_", "-")
+    elif PREFIX + name.upper() in os.environ:
+        where = PREFIX + name.upper()
+    else:
+        where = f"{name} in {toml}"
+    return f"{where}: {message[:1].lower()}{message[1:]}"

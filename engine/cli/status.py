@@ -1,0 +1,64 @@
+"""`engine status`: what a ledger holds, by outcome."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.cli.console import sentences
+from engine.cli.run import state_file
+from engine.cli.settings import load, options
+from engine.config import RunConfig
+from engine.state import LedgerView
+from engine.types import Outcome
+
+MEANING = {
+    Outcome.PENDING: "listed, not yet tagged",
+    Outcome.OUTBOX: "tagged, waiting for the API",
+    Outcome.DONE: "the API has the tags",
+    Outcome.FAILED: "cannot be read or decoded",
+    Outcome.REJECTED: "the API refused the tags",
+    Outcome.SKIPPED: "no pictures",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="What the ledger holds, by outcome, with the reasons of failures.")(status)
+
+
+@options(RunConfig, "state", "segment_url", "library", "json_output")
+def status(
+    reasons: Annotated[int, typer.Option(help="Show so many failed and rejected media with their reasons.")] = 10,
+    config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
+    flags: Mapping[str, Any] = {},
+) -> None:
+    with sentences():
+        settings = load(RunConfig, flags, config)
+        with LedgerView(state_file(settings)) as view:
+            counts = view.counts()
+            shown = {o: view.reasons(o, reasons) for o in (Outcome.FAILED, Outcome.REJECTED)}
+        if settings.json_output:
+            media = {
+                outcome.value: [{"id": i, "storageUrl": url, "reason": reason} for i, url, reason in rows]
+                for outcome, rows in shown.items()
+            }
+            typer.echo(json.dumps({"ledger": {o.value: n for o, n in counts.items()}, **media}, ensure_ascii=False))
+            return
+        _print(counts, shown)
+
+
+def _print(counts: Mapping[Outcome, int], shown: Mapping[Outcome, list[tuple[int, str, str]]]) -> None:
+    console = Console()
+    table = Table(box=None, show_header=False)
+    for outcome, count in counts.items():
+        table.add_row(outcome.value, f"{count:,}", f"[dim]{MEANING[outcome]}")
+    console.print(table)
+    for outcome, rows in shown.items():
+        if rows:
+            console.print(f"\n{outcome.value}, latest first:")
+        for number, url, reason in rows:
+            console.print(f"  {number}  {url}: {reason}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,143 @@
+"""`engine tag PATH...`: the tags of single pictures and folders, printed like `deepdanbooru evaluate`."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
+from engine.cli.settings import load, options
+from engine.config import RunConfig
+from engine.errors import ConfigError, Unreadable
+from engine.flow import Stop
+from engine.header import PICTURE_SUFFIXES
+from engine.model import open_model
+from engine.pipeline import Parts, Pipeline
+from engine.session import open_session, session_config
+from engine.source import FileList
+from engine.state import FileState
+from engine.types import Media, Outcome, Tagged
+
+FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")
+THRESHOLD = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="Print the tags of pictures and folders, like `deepdanbooru evaluate`.")(tag)
+
+
+@options(RunConfig, "model", *FLAGS)
+def tag(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
+    flags: Mapping[str, Any] = {},
+) -> None:
+    with sentences():
+        settings = load(RunConfig, flags, config)
+        log_to_stderr(settings.verbose)
+        if settings.model is None:
+            raise ConfigError("--model is missing: the folder that `engine convert` wrote")
+        files = list(pictures(paths))
+        model = open_model(settings.model)
+        precision = model.precision(settings.precision)
+        stop = Stop()
+        printer = Printer(settings.json_output)
+        parts = Parts(
+            catalogue=FileList(files),
+            storage=LocalFiles(),
+            preprocessing=model.preprocessing,
+            tags=model.tags,
+            threshold=settings.threshold or THRESHOLD,
+            session=open_session(model, precision, session_config(settings)),
+            register=printer,
+        )
+        with interruptible() as interrupted:
+            # Results are printed in the order of the paths; this bounds how many wait for a slow picture before them.
+            flow = settings.model_copy(update={"outbox_limit": 1024, "segment_start": 0, "limit": None})
+            Pipeline(parts, flow, stop).run(tick=lambda: stop.set() if interrupted() else None)
+        raise typer.Exit(INTERRUPTED if interrupted() else FINISHED_WITH_FAILURES if printer.failed else OK)
+
+
+def pictures(paths: Iterable[Path]) -> Iterable[str]:
+    """Files as they were named, folders as the pictures below them, sorted."""
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            if not found:
+                say(f"warning: no pictures in {path}")
+            yield from map(str, found)
+        elif path.exists():
+            yield str(path)
+        else:
+            raise ConfigError(f"there is no file or folder {path}")
+
+
+class LocalFiles:
+    """A storage whose keys are paths that the user typed: nothing to guard against."""
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        try:
+            with Path(key).open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from None
+        if len(data) > max_bytes:
+            raise Unreadable(f"larger than {max_bytes / 1e6:.0f} MB: --max-file-size raises the limit")
+        return data
+
+    def state(self, key: str) -> FileState | None:
+        return None
+
+    def root_alive(self) -> bool:
+        return True
+
+
+class Printer:
+    """Keeps nothing: prints each picture's tags, in the order of the pictures."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.failed = 0
+        self._as_json = as_json
+        self._texts: dict[int, str | None] = {}
+        self._next = 0
+        self._give_back: Callable[[int], None] = lambda _: None
+        self._lock = threading.Lock()
+
+    def admit(self, page: Sequence[Media]) -> list[Media]:
+        return list(page)
+
+    def on_room(self, give_back: Callable[[int], None]) -> None:
+        self._give_back = give_back
+
+    def store(self, tagged: Sequence[Tagged]) -> Future[None]:
+        return self._print({item.media.id: self._tags(item) for item in tagged})
+
+    def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
+        self.failed += outcome is Outcome.FAILED
+        say(f"{media.storage_url}: {reason}")
+        error = json.dumps({"path": media.storage_url, "error": reason}, ensure_ascii=False)
+        return self._print({media.id: error if self._as_json else None})
+
+    def _tags(self, item: Tagged) -> str:
+        path = item.media.storage_url
+        if self._as_json:
+            tags = [{"tag": tag, "score": float(score)} for tag, score in item.records]
+            return json.dumps({"path": path, "tags": tags}, ensure_ascii=False)
+        return "\n".join([f"Tags of {path}:", *(f"({score}) {tag}" for tag, score in item.records), ""])
+
+    def _print(self, texts: Mapping[int, str | None]) -> Future[None]:
+        with self._lock:
+            self._texts.update(texts)
+            while self._next in self._texts:
+                text = self._texts.pop(self._next)
+                if text is not None:
+                    typer.echo(text)
+                self._next += 1
+                self._give_back(1)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
