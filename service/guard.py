@@ -25,7 +25,7 @@ _SECURITY = {
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to `host`."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 

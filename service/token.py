@@ -32,9 +32,9 @@ def kept_token(file: Path) -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return read_token(file)
     except OSError as error:
+        if file.is_file():
+            return read_token(file)
         raise ServiceError(f"cannot keep a token in {file}: {error.strerror}; name one with --token-file") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
         out.write(secrets.token_urlsafe(32) + "\n")

@@ -1,0 +1,89 @@
+"""The page in headless Chromium, as a person uses it."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.embedded import Running
+from tests.service.conftest import NAMES, record
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def page(running: Running) -> Iterator[Any]:
+    """A browser page that may neither complain nor leave the service."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "this test needs Chromium from the system's packages"
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("dialog", lambda dialog: complaints.append(f"a script ran: {dialog.message}"))
+        opened.on("request", lambda r: None if r.url.startswith(running.url) else complaints.append(r.url))
+        yield opened
+        browser.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def tagged(http, ids):
+    records = [record(ids[name], tag) for name in NAMES[1:] for tag in ("long_hair", "<script>alert(2)</script>")]
+    records += [record(ids[NAMES[0]], "short_hair"), record(ids[NAMES[0]], "rating:safe")]
+    assert http.post("/media/recognition/bulk", json=records).status_code == 200
+
+
+def test_search_open_and_go_back(running, tagged, page):
+    page.goto(running.url)
+    cards = page.locator(".card")
+    page.wait_for_function(f"document.querySelectorAll('.card').length === {len(NAMES)}")
+    assert page.locator("#pictures").inner_text() == str(len(NAMES))
+
+    page.fill("#input", "long")
+    page.wait_for_function("document.querySelectorAll('.card').length === 3")
+    page.wait_for_selector("#suggestions [data-tag=long_hair]")
+    page.press("#input", "Enter")
+    page.wait_for_selector("#chips li")
+    assert "tag=long_hair" in page.url
+
+    cards.last.click()
+    page.wait_for_selector("dialog[open]")
+    assert page.locator("#name").inner_text() in NAMES[1:]
+    assert page.locator("#all-tags li").count() == 2
+    first = page.url
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"location.href !== {first!r}")
+    page.go_back()
+    page.wait_for_function("!document.querySelector('dialog').open")
+    assert re.search(r"\?tag=long_hair$", page.url)
+    assert cards.count() == 3
+
+    page.locator("#chips button").click()
+    page.wait_for_function(f"document.querySelectorAll('.card').length === {len(NAMES)}")
+    page.get_by_role("button", name="System").click()
+    page.wait_for_function("document.querySelectorAll('.card').length === 1")
+
+
+def test_a_sent_link_opens_the_picture_and_escape_closes_it(running, tagged, ids, page):
+    page.goto(f"{running.url}/?q=hair&picture={ids[NAMES[3]]}")
+    page.wait_for_selector("dialog[open]")
+    assert page.locator("#name").inner_text() == NAMES[3]
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('dialog').open")
+    assert page.url == f"{running.url}/?q=hair"
+
+
+def test_empty_search_and_the_documentation(running, tagged, page):
+    page.goto(f"{running.url}/?q=nonsense")
+    page.wait_for_selector("#empty:not([hidden])")
+    page.get_by_role("button", name="Clear the search").click()
+    page.wait_for_function(f"document.querySelectorAll('.card').length === {len(NAMES)}")
+    page.goto(f"{running.url}/docs")
+    page.wait_for_function("document.querySelectorAll('#calls section').length === 3")

@@ -1,0 +1,139 @@
+"""The library folder and its ids."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service.catalogue import Catalogue
+from service.database import Database, default_path
+from service.embedded import embedded
+from service.errors import ServiceError
+from service.store import Score, Store, read_categories
+from tests.service.conftest import NAMES, draw
+
+
+@pytest.fixture
+def database(tmp_path):
+    with closing(Database(tmp_path / "c.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def catalogue(database, library) -> Catalogue:
+    opened = Catalogue(database, library)
+    opened.scan()
+    return opened
+
+
+def listed(catalogue: Catalogue) -> dict[str, int]:
+    return {path: media_id for media_id, path in catalogue.segment(0, 1000)}
+
+
+def test_ids_stay_while_files_come_and_go(catalogue, library):
+    before = listed(catalogue)
+    assert list(before) == sorted(NAMES)
+    kept = (library / "a.jpg").read_bytes()
+    (library / "a.jpg").unlink()
+    draw(library / "0 first by name.gif")
+    assert catalogue.scan() == len(NAMES)
+    after = listed(catalogue)
+    assert "a.jpg" not in after
+    assert after["0 first by name.gif"] > max(before.values())
+    (library / "a.jpg").write_bytes(kept)
+    catalogue.scan()
+    assert listed(catalogue) == before | {"0 first by name.gif": after["0 first by name.gif"]}
+
+
+def test_a_file_still_being_written_waits_for_the_next_scan(catalogue, library):
+    draw(library / "new.jpg")
+    catalogue.scan(settle_seconds=60)
+    assert "new.jpg" not in listed(catalogue)
+    old = (library / "a.jpg").stat().st_mtime - 120
+    os.utime(library / "new.jpg", (old, old))
+    catalogue.scan(settle_seconds=60)
+    assert "new.jpg" in listed(catalogue)
+
+
+def test_links_do_not_lead_out_of_the_library(catalogue, library, tmp_path):
+    secret = draw(tmp_path / "outside" / "secret.jpg")
+    try:
+        (library / "file.jpg").symlink_to(secret)
+        (library / "folder").symlink_to(secret.parent, target_is_directory=True)
+        (library / "loop").symlink_to(library, target_is_directory=True)
+        (library / "inside.jpg").symlink_to(library / "a.jpg")
+    except OSError:
+        pytest.skip("this system lets no ordinary user make links")
+    catalogue.scan()
+    assert set(listed(catalogue)) == {*NAMES, "inside.jpg"}
+
+
+def test_a_picture_replaced_by_a_link_is_not_served(catalogue, library, tmp_path):
+    secret = draw(tmp_path / "outside" / "secret.jpg")
+    media_id = listed(catalogue)["a.jpg"]
+    assert catalogue.locate(media_id) == (library / "a.jpg").resolve()
+    (library / "a.jpg").unlink()
+    (library / "a.jpg").symlink_to(secret)
+    assert catalogue.locate(media_id) is None
+
+
+def test_names_that_cannot_travel_and_hidden_ones_are_passed_over(catalogue, library):
+    draw(library / ".thumbnails" / "x.jpg")
+    draw(library / "._a.jpg")
+    if os.sep == "/":
+        draw(library / "back\\slash.jpg")
+        draw(library / os.fsdecode(b"latin-\xe9.jpg"))
+    catalogue.scan()
+    assert set(listed(catalogue)) == set(NAMES)
+
+
+def test_an_unmounted_library_loses_nothing(catalogue, library):
+    before = listed(catalogue)
+    library.rename(library.with_name("away"))
+    with pytest.raises(ServiceError, match="cannot be read"):
+        catalogue.scan()
+    assert listed(catalogue) == before
+
+
+def test_new_files_become_visible_while_it_runs(library, tmp_path):
+    old = draw(tmp_path / "late.jpg")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    with embedded(library, db=tmp_path / "c.db", rescan=0.05) as running:
+        old.rename(library / "late.jpg")
+        with closing(Database(running.db)) as database:
+            opened = Catalogue(database, library)
+            while "late.jpg" not in listed(opened):  # ends by the test's timeout if it never comes
+                pass
+
+
+def test_categories_come_from_the_model_folder(database, catalogue, tmp_path):
+    media_id = listed(catalogue)["a.jpg"]
+    Store(database).put([Score(media_id, "saber", 0.9), Score(media_id, "rating:safe", 0.8)])
+    (tmp_path / "tags.csv").write_text('index,tag,category\n0,saber,Character\n1,"a,b",Odd\n', encoding="utf-8")
+    Store(database, read_categories(tmp_path)).put([Score(media_id, "a,b", 0.7)])
+    with database.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT key, category FROM tag").all()
+    assert {tuple(row) for row in rows} == {("saber", "Character"), ("rating:safe", "System"), ("a,b", "Odd")}
+    with pytest.raises(ServiceError, match=r"tags\.csv"):
+        read_categories(tmp_path / "nothing")
+
+
+def test_another_programs_or_a_newer_database_is_left_alone(tmp_path):
+    for name, statement in (("other", "CREATE TABLE precious (x)"), ("newer", "PRAGMA user_version = 99")):
+        path = tmp_path / f"{name}.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+        with pytest.raises(ServiceError, match="--db"):
+            Database(path)
+    (tmp_path / "corrupt.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(ServiceError, match="--db"):
+        Database(tmp_path / "corrupt.db")
+
+
+def test_each_library_has_its_database_outside_of_it(tmp_path: Path):
+    one, other = default_path(tmp_path / "one"), default_path(tmp_path / "other")
+    assert one != other
+    assert one == default_path(tmp_path / "one" / ".." / "one")
+    assert not one.is_relative_to(tmp_path)

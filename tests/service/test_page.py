@@ -1,0 +1,143 @@
+"""What the page is made of: its JSON, its pictures, and what guards them."""
+
+import base64
+import io
+
+import httpx
+import pytest
+from PIL import Image
+
+from service.embedded import embedded
+from tests.service.conftest import NAMES, draw, record
+
+
+@pytest.fixture
+def tagged(http, ids):
+    records = [
+        record(ids["a.jpg"], "long_hair", "0.700"),
+        record(ids["a.jpg"], "rating:safe", "0.990"),
+        record(ids["b.PNG"], "very_long_hair", "0.900"),
+        record(ids["b.PNG"], "hat", "0.800"),
+        record(ids["nested folder/été/c.webp"], "longxhair", "0.600"),
+    ]
+    assert http.post("/media/recognition/bulk", json=records).status_code == 200
+    return ids
+
+
+def paths(http, **query) -> list[str]:
+    answer = http.get("/page/pictures", params=query)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["total"] == len(answer.json()["pictures"])
+    return [picture["path"] for picture in answer.json()["pictures"]]
+
+
+def test_search_finds_parts_of_tags_best_first(http, tagged):
+    assert paths(http, q="long") == ["b.PNG", "a.jpg", "nested folder/été/c.webp"]
+    assert paths(http, q="LONG_h") == ["b.PNG", "a.jpg"]  # the underscore is no wildcard
+    assert paths(http, q="long hat") == ["b.PNG"]
+    assert paths(http, tag="long_hair") == ["a.jpg"]
+    assert paths(http, tag=["very_long_hair", "hat"]) == ["b.PNG"]
+    assert paths(http, q="rating:") == paths(http, category="System") == ["a.jpg"]
+    assert paths(http, q="safe", category="General") == []
+    assert paths(http, q="%") == []
+    assert len(paths(http)) == len(NAMES)
+
+
+def test_search_pages(http, tagged):
+    first = http.get("/page/pictures", params={"q": "long", "limit": 2}).json()
+    rest = http.get("/page/pictures", params={"q": "long", "limit": 2, "offset": 2}).json()
+    assert (first["total"], len(first["pictures"]), len(rest["pictures"])) == (3, 2, 1)
+
+
+def test_suggestions_count_pictures_that_are_there(http, tagged, library, running):
+    def suggested() -> list[tuple[str, int]]:
+        return [(entry["tag"], entry["pictures"]) for entry in http.get("/page/tags?q=long").json()]
+
+    assert suggested() == [("long_hair", 1), ("longxhair", 1), ("very_long_hair", 1)]
+    (library / "b.PNG").unlink()
+    with embedded(library, db=running.db, rescan=0):  # a second service on the same database scans it
+        assert suggested() == [("long_hair", 1), ("longxhair", 1)]
+
+
+def test_summary_counts(http, tagged, library):
+    assert http.get("/page/summary").json() == {
+        "library": library.name,
+        "pictures": len(NAMES),
+        "tagged": 3,
+        "tags": 5,
+        "categories": ["General", "System"],
+    }
+
+
+def test_originals_and_thumbnails_come_by_id(http, ids, library):
+    original = http.get(f"/picture/{ids['b.PNG']}")
+    assert original.headers["content-type"] == "image/png"
+    assert original.content == (library / "b.PNG").read_bytes()
+    small = http.get(f"/thumb/{ids['b.PNG']}")
+    assert small.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(small.content)) as image:
+        assert image.size == (64, 48)
+
+
+def test_broken_and_huge_pictures_have_a_tile(http, ids, library):
+    (library / "a.jpg").write_bytes(b"\xff\xd8 not a picture")
+    draw(library / "b.PNG", (10_000, 6_000))
+    for name in ("a.jpg", "b.PNG"):
+        tile = http.get(f"/thumb/{ids[name]}")
+        assert tile.status_code == 200
+        with Image.open(io.BytesIO(tile.content)) as image:
+            assert image.size == (240, 240)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/picture/..%2f..%2fetc%2fpasswd",
+        "/picture/0",
+        "/picture/-1",
+        "/picture/99999999999999999999999",
+        "/picture/a.jpg",
+        "/static/..%2fapi.py",
+        "/static/%2e%2e/api.py",
+        "/static/nothing.js",
+        "/thumb/12345",
+    ],
+)
+def test_nothing_else_can_be_reached(idle, path):
+    assert idle.get(path).status_code in (404, 422)
+
+
+def test_the_page_needs_no_script_of_its_own_inside(http):
+    for path, kind in (("/", "text/html"), ("/docs", "text/html"), ("/static/app.js", "text/javascript")):
+        answer = http.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(kind)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "http://" not in answer.text
+        assert "https://" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+def test_a_rebound_name_is_refused(idle, host):
+    assert idle.get("/page/summary", headers={"Host": host}).status_code in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:9", "[::1]:8000", "[::1]"])
+def test_this_machines_names_are_taken(idle, host):
+    assert idle.get("/page/summary", headers={"Host": host}).status_code == 200
+
+
+def test_bound_elsewhere_the_page_wants_the_token_too(library, tmp_path):
+    with embedded(library, db=tmp_path / "x.db", host="0.0.0.0", token="sécret", rescan=0) as running:
+        address = f"{running.url}/page/summary"
+        for refused in (None, ("anyone", "wrong")):
+            answer = httpx.get(address, auth=refused)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Basic")
+        password = base64.b64encode("anyone:sécret".encode()).decode()
+        for authorization in (f"Basic {password}", "Bearer sécret"):
+            headers = {b"Authorization": authorization.encode(), b"Host": b"nas.local"}
+            answer = httpx.get(address, headers=headers)
+            assert answer.status_code == 200
