@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from service.database import Database, media
@@ -34,6 +34,7 @@ SETTLE_SECONDS = 2.0
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a folder that leads elsewhere without being a symlink
 _UNSENDABLE = re.compile("[\ud800-\udfff\\\\]")  # lone surrogates (a name that is not UTF-8), backslash
 
+_turn = update(media).where(media.c.path == bindparam("of")).values(present=bindparam("now"))
 _log = logging.getLogger(__name__)
 
 
@@ -70,8 +71,9 @@ class Catalogue:
             if new:
                 rows = [{"path": path, "present": True} for path in new]
                 connection.execute(insert(media).on_conflict_do_nothing(), rows)
-            for path in (path for path, present in known.items() if present != (path in found)):
-                connection.execute(update(media).where(media.c.path == path).values(present=path in found))
+            turned = [{"of": p, "now": p in found} for p, present in known.items() if present != (p in found)]
+            if turned:
+                connection.execute(_turn, turned)
         return self.count()
 
     def count(self) -> int:

@@ -3,7 +3,6 @@
 import hmac
 import ipaddress
 from base64 import b64decode
-from binascii import Error as Base64Error
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body; the contract's requests hold 256 KB unless configured."""
+_DRAINED = 16 * MAX_BODY
 
 _SECURITY = {
     # No inline script or style, nothing from elsewhere: a file name or a tag that holds markup stays text.
@@ -60,7 +60,7 @@ class Guard:
                 await self._app(scope, _replay(body, receive), send_secured)
                 return
             answer = _error(413, f"the body is larger than {MAX_BODY} bytes: send fewer records")
-            answer.headers["Connection"] = "close"  # the rest of the body is not read
+            answer.headers["Connection"] = "close"  # the rest of the body may not be read
         await answer(scope, receive, send_secured)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
@@ -95,21 +95,29 @@ def _credentials(authorization: str, *, basic: bool) -> bytes:
     if basic and scheme.lower() == "basic":
         try:
             return b64decode(value, validate=True).partition(b":")[2]
-        except Base64Error:
+        except ValueError:
             return b""
     return b""
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None once it is larger than allowed (whatever its Content-Length claims) or cut off."""
+    """The whole body, or None if it is larger than allowed (whatever its Content-Length claims) or cut off.
+
+    A body too large is read on for a while all the same: a client that is still sending when the connection closes
+    sees a reset, and never the 413 that would make it send less.
+    """
     body = bytearray()
+    size = 0
     while True:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY or message["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect":
             return None
-        if not message.get("more_body", False):
-            return bytes(body)
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= MAX_BODY:
+            body += part
+        if not message.get("more_body", False) or size > _DRAINED:
+            return bytes(body) if size <= MAX_BODY else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

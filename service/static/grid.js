@@ -68,12 +68,15 @@ export class Grid {
 
   #say() {
     const searched = this.#query.tag.length > 0 || this.#query.q || this.#query.category;
+    const none = this.#summary?.tagged === 0; // how they get tags is worth a word then
     const waiting = (this.#summary?.pictures ?? 0) - (this.#summary?.tagged ?? 0);
     const pictures = `${number(this.#total)} ${this.#total === 1 ? "picture" : "pictures"}`;
     const ranked = this.#query.tag.length > 0 || this.#query.q;
     byId("found").textContent = searched
       ? this.#total ? pictures + (ranked ? ", best match first" : "") : ""
-      : this.#total && waiting ? `${pictures}, ${number(waiting)} still without tags` : "";
+      : this.#total && waiting
+        ? `${pictures}, ${none ? "none tagged yet: engine run --library tags them" : `${number(waiting)} still without tags`}`
+        : "";
     const empty = byId("empty");
     empty.hidden = this.#total > 0;
     if (this.#total > 0) return;

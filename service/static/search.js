@@ -27,7 +27,7 @@ export class Search {
 
   show(state, summary) {
     this.#state = state;
-    if (this.#input.value.trim() !== state.q) this.#input.value = state.q;
+    if (this.#typing === null && this.#input.value.trim() !== state.q) this.#input.value = state.q;
     byId("chips").replaceChildren(...state.tags.map((tag) => this.#chip(tag)));
     this.#input.placeholder = state.tags.length ? "and …" : "Search tags: long finds long_hair";
     this.showCategories(state, summary);
@@ -52,6 +52,7 @@ export class Search {
   }
 
   #typed() {
+    this.#typing = null;
     this.#change({ q: this.#input.value.trim() }, { replace: true });
     this.#suggest();
   }
@@ -102,6 +103,7 @@ export class Search {
   /** The tag becomes a chip in place of the word that was being typed. */
   #take(tag) {
     clearTimeout(this.#typing);
+    this.#typing = null;
     const words = this.#input.value.trim().split(/\s+/).slice(0, -1).join(" ");
     this.#input.value = words;
     this.#hide();

@@ -122,6 +122,7 @@ def test_the_token_is_not_shown(running: Running):
 
 def test_bodies_are_limited_also_in_chunks(http):
     assert http.post("/media/recognition/bulk", content=b" " * (MAX_BODY + 1)).status_code == 413
+    assert http.post("/media/recognition/bulk", content=b" " * (8 * MAX_BODY)).status_code == 413  # and no reset
     chunks = (b" " * 65536 for _ in range(MAX_BODY // 65536 + 1))
     answer = http.post("/media/recognition/bulk", content=chunks)
     assert answer.status_code == 413

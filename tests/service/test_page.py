@@ -136,6 +136,8 @@ def test_bound_elsewhere_the_page_wants_the_token_too(library, tmp_path):
             answer = httpx.get(address, auth=refused)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"].startswith("Basic")
+        malformed = {b"Authorization": b"Basic \xe9\xff="}
+        assert httpx.get(address, headers=malformed).status_code == 401
         password = base64.b64encode("anyone:sécret".encode()).decode()
         for authorization in (f"Basic {password}", "Bearer sécret"):
             headers = {b"Authorization": authorization.encode(), b"Host": b"nas.local"}
