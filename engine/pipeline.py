@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from engine.batch import Batcher
 from engine.config import RunConfig
+from engine.deliver import Delivery
 from engine.flow import Channel, Meter, Room, Stop, run_stage
 from engine.infer import Inference
 from engine.inflight import InFlight
@@ -56,6 +58,7 @@ class Parts:
     threshold: float
     session: Session
     register: Register
+    delivery: Delivery | None = None
 
 
 class Pipeline:
@@ -64,7 +67,7 @@ class Pipeline:
     def __init__(self, parts: Parts, config: RunConfig, stop: Stop, *, waiting: int = 0) -> None:
         """`waiting` media are in the outbox already and take room there."""
         self.tally = Tally()
-        self._register, self._stop, self._config = parts.register, stop, config
+        self._register, self._delivery, self._stop, self._config = parts.register, parts.delivery, stop, config
         shape = parts.preprocessing
         room = Room(config.outbox_limit, stop)
         room.take(waiting)
@@ -88,23 +91,34 @@ class Pipeline:
     def meters(self) -> list[Meter]:
         """One for each stage, in the order of the flow."""
         load, infer = self.loader, self.inference
-        return [self.source.meter, load.reading, load.decoding, infer.inferring, infer.recording]
+        delivering = [self._delivery.meter] if self._delivery else []
+        return [self.source.meter, load.reading, load.decoding, infer.inferring, infer.recording, *delivering]
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run all stages; call `tick` a few times a second. Raises what stopped the run, if anything did."""
-        stopped_at: float | None = None
         threads = list(self._start())
-        while any(thread.is_alive() for thread in threads):
-            next(thread for thread in threads if thread.is_alive()).join(TICK_S)
-            tick()
-            if self._stop.is_set():
-                stopped_at = stopped_at or time.monotonic()
-                if time.monotonic() - stopped_at > LEAVE_S:
-                    break
+        self._wait(tick, lambda: not _join_any(threads))
+        if self._delivery:
+            self._delivery.stop() if self._stop.is_set() else self._delivery.drain()
+            self._wait(tick, partial(self._delivery.join, TICK_S))
         if self._stop.error:
             raise self._stop.error
 
+    def _wait(self, tick: Callable[[], None], ended: Callable[[], bool]) -> None:
+        """Until `ended`, which itself waits a tick; a stopped run is not waited for longer than `LEAVE_S`."""
+        stopped_at: float | None = None
+        while not ended():
+            tick()
+            if self._stop.is_set():
+                if self._delivery:
+                    self._delivery.stop()
+                stopped_at = stopped_at or time.monotonic()
+                if time.monotonic() - stopped_at > LEAVE_S:
+                    return
+
     def _start(self) -> Iterator[threading.Thread]:
+        if self._delivery:
+            self._delivery.start()
         load, infer, config = self.loader, self.inference, self._config
         stages = [
             (self.source.meter, 1, self.source.run, self.source.close),
@@ -132,3 +146,12 @@ class Pipeline:
         self.tally.add(images=len(tagged), done=sum(not item.records for item in tagged))
         for item in tagged:
             self._in_flight.leave(item.media)
+
+
+def _join_any(threads: Sequence[threading.Thread]) -> bool:
+    """Wait a tick for a thread that is still alive; False when none is."""
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(TICK_S)
+            return True
+    return False

@@ -15,6 +15,7 @@ import platformdirs
 import typer
 
 from engine.access import ApiConfig, Token, warnings
+from engine.chunks import Limits
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
 from engine.cli.rooms import room
 from engine.cli.settings import api_token, load, options
@@ -80,14 +81,23 @@ def tag_catalogue(settings: RunConfig, where: Place) -> Summary:
         say(f"{model.project} on {session.device}, {session.precision}, batches of {session.batch_size}")
         api = MediaApi(where.api, where.token, stop)
         stack.callback(api.close)
-        parts = Parts(api, storage, model.preprocessing, model.tags, threshold, session, ledger)
+        delivery = None
+        if not settings.dry_run:
+            limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
+            delivery = Delivery(ledger, api, limits, on_fatal=stop.set)
+            ledger.on_outbox(delivery.wake)
+        parts = Parts(api, storage, model.preprocessing, model.tags, threshold, session, ledger, delivery)
         pipeline = Pipeline(parts, settings, stop, waiting=ledger.counts()[Outcome.OUTBOX])
-        delivery = None if settings.dry_run else Delivery(ledger, api, pipeline.tally, stop)
         began = time.monotonic()
-        interrupted = _work(settings, pipeline, delivery, stop)
+        interrupted = _work(settings, pipeline, lambda: None, stop)
+        if delivery:
+            posted = delivery.counters
+            pipeline.tally.add(
+                done=posted.done, rejected=posted.rejected, records=posted.records, requests=posted.requests
+            )
         return Summary(
             tally=pipeline.tally,
-            meters=[*pipeline.meters, *([delivery.meter] if delivery else [])],
+            meters=pipeline.meters,
             seconds=time.monotonic() - began,
             device=session.device,
             precision=session.precision,
