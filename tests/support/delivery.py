@@ -1,0 +1,83 @@
+"""What the tests of the delivery share: a real ledger, a service not ours, and the way from one to the other."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from engine.access import ApiConfig, Token
+from engine.backoff import Backoff
+from engine.chunks import Limits
+from engine.client import MediaApi
+from engine.deliver import Delivery
+from engine.ledger import Ledger
+from engine.types import Media, Record, Tagged
+from tests.support.media_server import MediaServer
+
+TOKEN = "a-token-for-tests"
+
+
+def tagged(count: int, tags: int = 3, first: int = 1) -> list[Tagged]:
+    """Media with records, ids from `first`; odd ids came as strings."""
+    return [
+        Tagged(
+            Media(i, f"{i}.jpg", i if i % 2 else str(i)),
+            tuple(Record(f"tag {t} of {i}: 赤", f"0.{900 - t}") for t in range(tags)),
+        )
+        for i in range(first, first + count)
+    ]
+
+
+def expected(media: Iterable[Tagged]) -> dict[tuple[str, str], str]:
+    return {(str(m.media.id), r.tag): r.similarity for m in media for r in m.records}
+
+
+@dataclass
+class Bench:
+    """A ledger, a service and how to deliver from the one to the other."""
+
+    ledger: Ledger
+    server: MediaServer
+
+    def put(self, media: list[Tagged]) -> None:
+        self.ledger.admit([item.media for item in media])
+        self.ledger.store(media).result(30)
+
+    @contextmanager
+    def delivering(self, *, bulk: bool = True, limits: Limits | None = None, **settings) -> Iterator[Delivery]:
+        """A running delivery, which is stopped at the end."""
+        settings = {"backoff": Backoff(base_s=0.002, cap_s=0.01, longest_s=0.01, seed=1), **settings}
+        url = self.server.bulk_url if bulk else None
+        config = ApiConfig(
+            self.server.segment_url, self.server.recognition_url, **{"recognition_bulk_url": url, **settings}
+        )
+        api = MediaApi(config, Token(TOKEN))
+        delivery = Delivery(self.ledger, api, limits)
+        self.ledger.on_outbox(delivery.wake)
+        delivery.start()
+        try:
+            yield delivery
+        finally:
+            delivery.stop()
+            assert delivery.join(10)
+            api.close()
+
+    def deliver(self, **settings) -> Delivery:
+        """Deliver all there is."""
+        with self.delivering(**settings) as delivery:
+            delivery.drain()
+            assert delivery.join(60)
+        return delivery
+
+    def fails(self, error: type[Exception], text: str, **settings) -> Delivery:
+        """Deliver; it must end with this error."""
+        delivery = self.deliver(**settings)
+        assert isinstance(delivery.error, error), delivery.error
+        assert text in str(delivery.error)
+        return delivery
+
+    def counts(self) -> dict[str, int]:
+        return {outcome.value: n for outcome, n in self.ledger.counts().items() if n}
+
+    def posted(self) -> list[list[str]]:
+        """The media ids of each request, in order."""
+        return [list(dict.fromkeys(str(r["mediaId"]) for r in request.records)) for request in self.server.posts()]
