@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers import BadRecords, NotNow, Rejection, Reply, TooLarge, Yes, classify, parse_retry_after
-from engine.backoff import Backoff
 from engine.errors import ApiError, EngineError, Unauthorized, WrongAddress
 from engine.types import Media
 from engine.wire import read_segment
@@ -97,17 +96,6 @@ def test_retry_after_in_both_forms() -> None:
     answer = classify(Reply(URL, 503, retry_after="7"))
     assert isinstance(answer, NotNow)
     assert answer.retry_after == 7
-
-
-def test_back_off_is_full_jitter_under_a_cap_and_heeds_the_server() -> None:
-    backoff = Backoff(base_s=1, cap_s=8, longest_s=100, seed=3)
-    for attempt, most in [(0, 1), (1, 2), (2, 4), (3, 8), (9, 8), (5000, 8)]:
-        delays = [backoff.delay(attempt) for _ in range(200)]
-        assert 0 <= min(delays) < most / 8
-        assert most * 7 / 8 < max(delays) <= most
-    assert backoff.delay(0, 42) == 42
-    assert backoff.delay(0, 1e9) == 100
-    assert backoff.delay(0, 0) <= 1
 
 
 @given(st.binary(max_size=300), st.integers(200, 599), st.text(max_size=20))
