@@ -96,6 +96,8 @@ class Summary:
     def lines(self) -> list[str]:
         """The summary for people."""
         t, worst = self.tally, max(self.meters, key=self.share)
+        if not (t.images or t.failed or t.skipped or t.done or t.rejected):
+            return [f"nothing to do: all {sum(self.ledger.values()):,} media of the catalogue are settled"]
         refused = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
         shares = "  ".join(f"{m.name} {self.share(m):.0%}" for m in self.meters)

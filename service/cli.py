@@ -102,10 +102,12 @@ def _export(
                 raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
             _export_txt(database, Catalogue(database, library), overwrite)
             return
+        count = 0
         write = export.write_jsonl if format is export.Format.JSONL else export.write_csv
         with _opened(output) as out:
             count = write(export.tagged(database), out)
-        _say(f"exported the tags of {count} pictures")
+        if count:  # 0 as well when the reader of stdout left early
+            _say(f"exported the tags of {count} pictures")
 
 
 def _export_txt(database: Database, catalogue: Catalogue, overwrite: bool) -> None:

@@ -200,7 +200,10 @@ def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
     if settings.segment_url or settings.storage:
         raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
     service = room("service.embedded", "embedded", "service")
-    running = stack.enter_context(service(settings.library, model=settings.model))
+    try:
+        running = stack.enter_context(service(settings.library, model=settings.model))
+    except room("service.errors", "ServiceError", "service") as error:
+        raise ConfigError(str(error)) from None
     say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
     api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
     state = settings.state or library_state(running.db)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from engine.access import Token
@@ -44,7 +45,7 @@ def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., Non
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
                 annotation=Annotated[
-                    _flag_type(field.annotation),
+                    _flag_type(field),
                     typer.Option("--" + (field.alias or name).replace("_", "-"), help=field.description),
                 ],
             )
@@ -94,14 +95,16 @@ def api_token(token_file: Path | None) -> Token:
     return Token(os.environ.get("ENGINE_API_TOKEN", ""), token_file)
 
 
-def _flag_type(annotation: Any) -> Any:  # noqa: ANN401 - types as values
+def _flag_type(field: FieldInfo) -> Any:  # noqa: ANN401 - types as values
     """The type that typer parses: what is not plain (a size) stays text for the model; everything may be left out."""
+    annotation: Any = field.annotation
     if typing.get_origin(annotation) in (Union, types.UnionType):
         annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
     if typing.get_origin(annotation) is tuple:
         return list[str] | None
     plain = annotation in (bool, int, float, Path) or typing.get_origin(annotation) is Literal
-    return (annotation if plain else str) | None
+    parsed_by_the_model = any(isinstance(m, BeforeValidator) for m in field.metadata)
+    return (annotation if plain and not parsed_by_the_model else str) | None
 
 
 def _refuse_unknown_variables(config: type[BaseModel]) -> None:
