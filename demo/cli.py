@@ -1,0 +1,105 @@
+"""`engine demo`: all of it on rendered pictures, over HTTP, with figures held against the truth."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convert.cli import main as convert
+from demo.render import Truth, render
+from demo.score import f1
+from service.cli import export_main as export
+from service.embedded import Running, embedded
+
+PROJECT = Path(__file__).parent / "model"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Render, convert, serve, run, compare. Returns the process's exit code: 0 when every step did what it should."""
+    options = _options(argv)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="engine-demo-"))
+    pictures, model = folder / "pictures", folder / "model"
+    try:
+        truth = _render(pictures, options.pictures, options.seed)
+        if not model.exists() and (code := convert([str(PROJECT), str(model)])):
+            return code
+        with embedded(pictures, db=folder / "library.db", port=options.port, model=model) as service:
+            summary = _run(model, pictures, folder / "ledger.db", service)
+            if summary is None:
+                return 1
+            tags = _stored(folder / "library.db", pictures)
+            _report(summary, truth, tags, service)
+            if options.keep:
+                _wait(service)
+            else:
+                print("  look at them    make demo KEEP=1 leaves the page open, with search over the tags")
+        return 0
+    finally:
+        if options.folder is None and not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="engine demo", description=__doc__)
+    parser.add_argument("--pictures", type=int, default=300, help="how many to render (300)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--port", type=int, default=0, help="of the service; any free one by default")
+    parser.add_argument("--folder", type=Path, help="keep everything here; a temporary folder by default")
+    parser.add_argument("--keep", action="store_true", help="leave the page open until Ctrl-C")
+    return parser.parse_args(argv)
+
+
+def _render(pictures: Path, count: int, seed: int) -> list[Truth]:
+    began = time.monotonic()
+    truth = render(pictures, count, seed)
+    print(f"rendered {len(truth)} pictures in {time.monotonic() - began:.1f} s: {pictures}", flush=True)
+    return truth
+
+
+def _run(model: Path, pictures: Path, state: Path, service: Running) -> dict[str, Any] | None:
+    """`engine run` in a process of its own, as a user starts it; None if it failed."""
+    command = [sys.executable, "-c", "from engine.cli import main; main()", "run", "--json"]
+    command += ["--model", str(model), "--storage", str(pictures), "--state", str(state)]
+    command += ["--segment-url", service.segment_url, "--recognition-url", service.recognition_url]
+    command += ["--recognition-bulk-url", service.recognition_bulk_url]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ENGINE_")}
+    result = subprocess.run(  # noqa: S603 - our own command
+        command, env=environment | {"ENGINE_API_TOKEN": service.token}, stdout=subprocess.PIPE, check=False
+    )
+    if result.returncode:
+        print(f"engine run ended with {result.returncode}", file=sys.stderr)
+        return None
+    return dict(json.loads(result.stdout))
+
+
+def _stored(db: Path, pictures: Path) -> dict[str, list[str]]:
+    """What the service now holds: the tags of each picture, by its path."""
+    file = db.with_suffix(".jsonl")
+    if export(["--library", str(pictures), "--db", str(db), "--output", str(file)]):
+        return {}
+    entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {entry["path"]: [tag["tag"] for tag in entry["tags"]] for entry in entries}
+
+
+def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list[str]], service: Running) -> None:
+    score = f1({picture.path: picture.tags for picture in truth if not picture.broken}, tags)
+    print(f"\n  images/s        {summary['images_per_second']:.1f}")
+    print(f"  bottleneck      {summary['bottleneck']}")
+    print(f"  records posted  {summary['records']:,} in {summary['requests']:,} requests")
+    print(f"  F1 of the tags  {score:.3f} against the truth, on {len(truth)} pictures the model never saw")
+
+
+def _wait(service: Running) -> None:
+    print(f"\nthe page stays open at {service.url} until Ctrl-C", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return
