@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         command.main(args=argv, prog_name="engine convert")
     except SystemExit as stop:
         return int(stop.code or 0)
-    except ConvertError as error:
+    except (ConvertError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,8 +9,7 @@ from typing import Any
 from convert.errors import ConvertError, reading
 from convert.exporter import Export, export
 from convert.graph import Network, parse_network
-from convert.h5 import KerasModel, open_h5
-from convert.keras_archive import open_keras
+from convert.h5 import KerasModel
 from convert.manifest import (
     MANIFEST,
     TAGS,
@@ -26,6 +25,7 @@ from convert.manifest import (
 from convert.onnx_file import OPSET, write_onnx
 from convert.project import Project, read_project
 from convert.releases import advice
+from convert.source import open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,6 @@ def convert(
             write_file(folder / MANIFEST, manifest_json(manifest))
     made = next(iter(exports.values()))
     return Conversion(project, sizes, made.layers, made.parameters, made.gflop)
-
-
-def open_model(path: Path) -> KerasModel:
-    """Opens a Keras model file by what its name says it is."""
-    return open_keras(path) if path.suffix == ".keras" else open_h5(path)
 
 
 def _sha256(path: Path) -> str:

@@ -67,7 +67,7 @@ def parse_network(path: Path, model: Config) -> Network:
     kind, config = model["class_name"], model["config"]
     if kind not in _MODELS:
         raise UnknownLayer(f"{path}: the model is a {kind}, not a Sequential or functional Keras model.")
-    entries = config if isinstance(config, list) else config["layers"]
+    entries = _entries(model)
     for entry in entries:
         if entry["class_name"] in _MODELS:
             raise UnknownLayer(f"{path}: layer {_name(entry)} is itself a model: flatten it before saving.")
@@ -77,6 +77,16 @@ def parse_network(path: Path, model: Config) -> Network:
     if len(inputs) != 1:
         raise ConvertError(f"{path}: the model has {len(inputs)} inputs, the engine feeds one picture.")
     return Network(ordered, output)
+
+
+def layer_names(model: Config) -> list[str]:
+    """The names of all layers, in the file's order."""
+    return [_name(entry) for entry in _entries(model)]
+
+
+def _entries(model: Config) -> list[Config]:
+    config = model["config"]
+    return list(config if isinstance(config, list) else config["layers"])  # early Keras: a Sequential is a mere list
 
 
 def _name(entry: Config) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convert.errors import CURE, ConvertError, reading
-from convert.graph import Config
+from convert.graph import Config, layer_names
 from convert.h5 import KerasModel, Stored, child_group, open_file, stored
 
 _MAX_CONFIG = 64 << 20  # bytes
@@ -89,9 +89,9 @@ def _group_names(model: Config) -> dict[str, str]:
     """Which group holds the arrays of which layer."""
     seen: Counter[str] = Counter()
     groups = {}
-    for layer in model["config"]["layers"]:
+    for name, layer in zip(layer_names(model), model["config"]["layers"], strict=True):
         kind = _snake_case(layer["class_name"])
-        groups[str(layer.get("name") or layer["config"]["name"])] = f"{kind}_{seen[kind]}" if seen[kind] else kind
+        groups[name] = f"{kind}_{seen[kind]}" if seen[kind] else kind
         seen[kind] += 1
     return groups
 

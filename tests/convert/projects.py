@@ -1,17 +1,45 @@
-"""Project folders for the tests of this room."""
+"""Project folders and edited model files for the tests of this room."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import onnxruntime
 
 FIXTURES = Path(__file__).parent / "fixtures"
+MODELS = FIXTURES / "models"
+TAGS = 11  # of every file in MODELS
 
 
-def make_project(folder: Path, model: Path, tags: int, side: int) -> Path:
-    """A project folder around a copy of `model`."""
+def make_project(folder: Path, model: Path, tags: int = TAGS, size: tuple[int, int] = (32, 32)) -> Path:
+    """A project folder around a copy of `model`; `size` is (height, width)."""
     folder.mkdir(parents=True)
     shutil.copy(model, folder / f"model-small{model.suffix}")
-    settings = {"image_width": side, "image_height": side, "model": "small"}
+    settings = {"image_height": size[0], "image_width": size[1], "model": "small"}
     (folder / "project.json").write_text(json.dumps(settings), encoding="utf-8")
     (folder / "tags.txt").write_text("".join(f"tag_{i}\n" for i in range(tags)), encoding="utf-8")
     return folder
+
+
+def edit_config(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes the model_config of an h5 file in place."""
+    with h5py.File(file, "r+") as h5:
+        config = json.loads(h5.attrs["model_config"])
+        change(config)
+        h5.attrs["model_config"] = json.dumps(config)
+
+
+def layer(config: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The first layer of a kind in a model_config."""
+    found: dict[str, Any] = next(entry for entry in config["config"]["layers"] if entry["class_name"] == kind)
+    return found
+
+
+def scores(onnx_file: Path, pixels: np.ndarray) -> np.ndarray:
+    """What ONNX Runtime gives for uint8 pixels [n, height, width, 3]."""
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["scores"], {"pixels": pixels})[0])
