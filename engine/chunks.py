@@ -126,7 +126,7 @@ def fill(waiting: deque[Entry], limits: Limits, may_go: Callable[[Entry], bool] 
 def failures_needed(transient: int, yeses: int) -> int:
     """Failures in a row that tell a bad medium from bad luck, where so many requests failed and succeeded later.
 
-    At a failure rate p, k failures in a row are chance with p**k. The rate is estimated by Laplace's rule of succession,
+    At a failure rate p, k failures in a row are chance with p**k. Laplace's rule of succession estimates the rate as
     (failed + 1) / (all + 2), so a young run is careful; the contract's five suffice while it is below 4 %.
     """
     rate = (transient + 1) / (transient + yeses + 2)

@@ -126,10 +126,12 @@ class Exchange:
             chunk.failed(self._yeses, nothing_else=self._under_way == 1 and self._backlog.only_put_off())
         if chunk.failures >= ATTEMPTS and not chunk.alone:
             return self._backlog.first(chunk.halves())
-        proven = chunk.since is not None and self._yeses > chunk.since
-        if proven and chunk.failures >= failures_needed(self._transient, self._yeses):
+        proven = chunk.since is not None and self._yeses > chunk.since  # others succeed; it is these media
+        if proven and chunk.alone and chunk.failures >= failures_needed(self._transient, self._yeses):
             return await self._reject(chunk, answer.text)
-        delay = self._api.config.backoff.delay(chunk.tries, answer.retry_after)
+        # While a bad medium is narrowed down there is nothing to spare the service; the last word takes its time.
+        attempt = 0 if proven and not chunk.alone else chunk.tries
+        delay = self._api.config.backoff.delay(attempt, answer.retry_after)
         chunk.tries += 1
         log.warning("%s: %s; sending again in %.1f s", self._url, answer.text, delay)
         self._backlog.put_off(chunk, now + delay)
