@@ -1,7 +1,8 @@
 """Bytes to RGB, with the pixels that the original gets: alpha dropped, EXIF orientation ignored.
 
 Of an animation, the first frame. JPEG goes through libjpeg-turbo (simplejpeg) with the fast DCT and fancy upsampling,
-which is bit-exact with TensorFlow's decoder; AVIF through Pillow, whose wheels bring a decoder on every platform; all else through OpenCV.
+which is bit-exact with TensorFlow's decoder; AVIF through Pillow, whose wheels bring a decoder on every platform; all
+else through OpenCV.
 Files that TensorFlow refuses as truncated fail here too; a JPEG that is damaged inside but complete passes, as there.
 """
 

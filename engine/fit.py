@@ -1,4 +1,4 @@
-"""DeepDanbooru's geometry: a decoded picture of any size becomes one uint8 row of the batch, exactly as it was trained.
+"""DeepDanbooru's geometry: a decoded picture of any size becomes one uint8 row of the batch, as the model was trained.
 
 What the original does (`deepdanbooru.data.load_image_for_evaluate`, `deepdanbooru.image.transform_and_pad_image`):
 
@@ -8,15 +8,15 @@ What the original does (`deepdanbooru.data.load_image_for_evaluate`, `deepdanboo
    axis is odd, the move is by half a pixel, so each pixel becomes the mean of two neighbours. Beyond the picture, its
    edge pixels are repeated.
 
-Both are linear and work on each axis alone. The sums are float32; rounding to uint8 happens once, at the end.
+The resize is linear and works on each axis alone: resized = Y · picture · Xᵗ, where a row of Y or X holds few weights,
+side by side. A group of target rows is computed at a time, along y and, transposed, along x, in float32 buffers that
+stay in the processor's cache. Rounding to uint8 happens once, at the end.
 `tests/engine/reference.py` holds the same in a slow and readable form.
-
-The heavy part is OpenCV's and releases the GIL; the threads are the pipeline's own, which calls `cv2.setNumThreads(1)`.
 """
 
+import math
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,8 +27,14 @@ from engine.types import Preprocessing, Rgb
 
 _Float = npt.NDArray[np.float32]
 
-_BAND_PIXELS = 1 << 18
-"""Source pixels converted to float32 at a time: 3 MB, which stays in the processor's cache."""
+_GROUP = 16
+"""Target rows computed at a time."""
+
+_BAND = 4
+"""Columns that share one product along x: more share less and less source, fewer cost more calls. Measured: 1 to 8."""
+
+_BLOCK = 1 << 19
+"""Source values held as float32 at a time: 2 MB, about a core's cache."""
 
 
 def fit(rgb: Rgb, height: int, width: int, out: Rgb | None = None) -> Rgb:
@@ -41,86 +47,110 @@ def fit(rgb: Rgb, height: int, width: int, out: Rgb | None = None) -> Rgb:
         out: uint8 [height, width, 3] to write to, such as a row of a batch; a new array if None.
 
     Returns:
-        `out`, whole and written: within half a level of what the original computes in float32.
+        `out`, all of it written: within 0.51 levels of what the original computes in float.
 
-    Memory beyond `rgb` and `out`: at most 12 bytes x h x min(w, width) for an odd padding, nothing of the source's size
-    for an even one; never a float copy of the source.
+    Memory beyond `rgb` and `out`: 2 MB, twice the canvas in float32, and some 600 bytes for each column of `rgb`;
+    16 MB for 60 megapixels at 512 x 512. There is never a float copy of the source.
     """
     if out is None:
         out = np.empty((height, width, 3), np.uint8)
-    target_height, target_width = target_size(rgb.shape[0], rgb.shape[1], height, width)
-    shrinks = target_height <= rgb.shape[0] and target_width <= rgb.shape[1]
-    odd = (height - target_height) % 2, (width - target_width) % 2
-    if shrinks and not any(odd):  # nothing follows the resize: it may round by itself
-        fitted = cv2.resize(rgb, (target_width, target_height), interpolation=cv2.INTER_AREA)
-    else:
-        resize = _shrink if shrinks else _enlarge
-        fitted = _rounded(_half_pixel(resize(rgb, target_height, target_width), odd))
-    _place(fitted, out)
+    resized = _resize(rgb, target_size(rgb.shape, height, width))
+    turned = np.rint(_half_pixel(resized, width, height)).astype(np.uint8)
+    _place(cv2.transpose(turned), out)
     return out
 
 
-def target_size(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:
-    """Returns the (rows, columns) of the picture on the canvas, as `tf.image.resize` computes them in float32.
+def target_size(shape: tuple[int, ...], height: int, width: int) -> tuple[int, int]:
+    """Returns the (rows, columns) on the canvas of a picture [h, w, ...], as `tf.image.resize` has them in float32.
 
     Ties go to even. Where the original would round a side to 0 and raise, it is 1 here.
     """
-    scale = min(np.float32(height) / np.float32(rows), np.float32(width) / np.float32(columns))
-    return max(1, int(np.rint(scale * np.float32(rows)))), max(1, int(np.rint(scale * np.float32(columns))))
+    rows, columns = (np.float32(side) for side in shape[:2])
+    scale = min(np.float32(height) / rows, np.float32(width) / columns)
+    return max(1, int(np.rint(scale * rows))), max(1, int(np.rint(scale * columns)))
 
 
-def _shrink(rgb: Rgb, height: int, width: int) -> _Float:
-    """Area-resizes along x in bands of rows, then along y: float32 [height, width, 3]."""
-    rows, columns = rgb.shape[:2]
-    narrow = np.empty((rows, width, 3), np.float32)
-    step = max(1, _BAND_PIXELS // columns)
-    for top in range(0, rows, step):
-        band = rgb[top : top + step].astype(np.float32)
-        narrow[top : top + step] = cv2.resize(band, (width, len(band)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(narrow, (width, height), interpolation=cv2.INTER_AREA)
+def _resize(rgb: Rgb, target: tuple[int, int]) -> _Float:
+    """Resizes uint8 [h, w, 3] by areas: float32 [target columns, target rows, 3], with the axes exchanged."""
+    (rows, columns, _), (height, width) = rgb.shape, target
+    along_y, along_x = _axis(rows, height, 1), _axis(columns, width, _BAND)
+    needed = along_x.starts[:, None] + np.arange(along_x.reach)
+    group = min(_GROUP, height)
+    tall = np.empty((group, columns, 3), np.float32)
+    turned = np.empty((columns, group, 3), np.float32)
+    under = np.empty((*needed.shape, group * 3), np.float32)
+    resized = np.empty((width, height, 3), np.float32)
+    for first in range(0, height, group):
+        top = min(first, height - group)  # the last group overlaps the one before it
+        _vertical(along_y, top, rgb.reshape(rows, -1), tall.reshape(group, -1))
+        cv2.transpose(tall, dst=turned)
+        np.take(turned.reshape(columns, -1), needed, axis=0, out=under, mode="clip")
+        wide = np.matmul(along_x.weights, under)
+        resized[:, top : top + group] = wide.reshape(-1, group, 3)[:width]
+    return resized
 
 
-def _enlarge(rgb: Rgb, height: int, width: int) -> _Float:
-    """Box-samples upwards along y, then along x: float32 [height, width, 3]."""
-    tall = _enlarge_rows(rgb.astype(np.float32), height)
-    return cv2.transpose(_enlarge_rows(cv2.transpose(tall), width))
+class _Axis(NamedTuple):
+    """One of the matrices Y and X, in bands of rows; the last band may hold a few rows too many.
+
+    Attributes:
+        starts: intp [bands], the first source row that each band needs.
+        reach: how many source rows each band needs.
+        weights: float32 [bands, rows of a band, reach].
+    """
+
+    starts: npt.NDArray[np.intp]
+    reach: int
+    weights: _Float
 
 
-def _enlarge_rows(picture: npt.NDArray[Any], count: int) -> _Float:
-    """Spreads float32 [n, m, 3] over count >= n rows, each the mean of the source under it."""
-    first, second, weight = _taps(len(picture), count)
-    rows: _Float = picture[first]
-    rows += (picture[second] - rows) * weight
-    return rows
+def _axis(size: int, target: int, band: int) -> _Axis:
+    """Row i is the mean of the source from i to i + 1 times size / target.
+
+    It takes a twentieth of a millisecond, so nothing is kept.
+    """
+    scale = size / target
+    pixel = np.minimum(np.arange(math.ceil(target / band) * band), target - 1).reshape(-1, band, 1)
+    starts = np.floor(pixel[:, 0, 0] * scale).astype(np.intp)
+    ends = np.ceil((pixel[:, -1, 0] + 1) * scale).astype(np.intp)
+    reach = min(size, int((ends - starts).max()))
+    starts = np.minimum(starts, size - reach)
+    source = starts[:, None, None] + np.arange(reach)
+    covered = np.minimum(source + 1, (pixel + 1) * scale) - np.maximum(source, pixel * scale)
+    return _Axis(starts, reach, (np.maximum(covered, 0) / scale).astype(np.float32))
 
 
-@lru_cache(maxsize=64)
-def _taps(size: int, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], _Float]:
-    """For an axis enlarged from size to count: the one or two source pixels under each target and the second's share."""
-    scale = size / count
-    start = np.arange(count) * scale
-    first = np.minimum(np.floor(start).astype(np.intp), size - 1)
-    share = np.clip((start + scale - (first + 1)) / scale, 0, 1).astype(np.float32)
-    return first, np.minimum(first + 1, size - 1), share[:, None, None]
+def _vertical(axis: _Axis, top: int, source: npt.NDArray[np.uint8], out: _Float) -> None:
+    """Computes target rows from top on, as many as float32 `out` [n, m] has, of uint8 source [size, m]."""
+    starts = axis.starts[top : top + len(out)].tolist()
+    needed = source[starts[0] : starts[-1] + axis.reach]
+    step = max(1, _BLOCK // len(needed))
+    block = np.empty((len(needed), min(step, source.shape[1])), np.float32)
+    for left in range(0, source.shape[1], step):
+        strip = needed[:, left : left + step]
+        values = block[:, : strip.shape[1]]
+        values[:] = strip
+        for row, start in enumerate(starts):
+            under = values[start - starts[0] :][: axis.reach]
+            np.matmul(axis.weights[top + row, 0], under, out=out[row, left : left + step])
 
 
-def _half_pixel(picture: _Float, odd: tuple[int, int]) -> _Float:
-    """Shifts by half a pixel along each odd axis, which grows by one: inner pixels are means, edges repeat."""
-    if odd[0]:
+def _half_pixel(picture: _Float, rows: int, columns: int) -> _Float:
+    """Shifts by half a pixel along each axis that leaves an odd padding on the canvas of rows x columns.
+
+    The axis grows by one: its inner pixels are means of two neighbours, its edges are repeated.
+    """
+    if (rows - picture.shape[0]) % 2:
         inner = (picture[:-1] + picture[1:]) * np.float32(0.5)
         picture = np.concatenate((picture[:1], inner, picture[-1:]))
-    if odd[1]:
+    if (columns - picture.shape[1]) % 2:
         inner = (picture[:, :-1] + picture[:, 1:]) * np.float32(0.5)
         picture = np.concatenate((picture[:, :1], inner, picture[:, -1:]), axis=1)
     return picture
 
 
-def _rounded(picture: _Float) -> Rgb:
-    return np.rint(picture).astype(np.uint8)
-
-
-def _place(picture: Rgb, out: Rgb) -> None:
-    """Centres uint8 [h, w, 3] on the canvas, whose padding is even or short by one, and repeats its edges outwards."""
+def _place(picture: npt.NDArray[Any], out: Rgb) -> None:
+    """Puts uint8 [h, w, 3] in the middle of the canvas, where it leaves even padding, and repeats its edges."""
     top, left = (out.shape[0] - picture.shape[0]) // 2, (out.shape[1] - picture.shape[1]) // 2
     bottom, right = top + picture.shape[0], left + picture.shape[1]
     middle = out[top:bottom]
