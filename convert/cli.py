@@ -41,9 +41,10 @@ def _convert(
 def _summary(made: Conversion, model_dir: Path, seconds: float) -> str:
     files = "\n".join(f"  model.{precision}.onnx  {size / 1e6:,.1f} MB" for precision, size in made.files.items())
     project = made.project
+    cost = f"{made.gflop:,.3g} GFLOP an image, " if made.gflop is not None else ""
     return (
         f"{project.model.name}: {made.layers} layers, {made.parameters:,} parameters, "
-        f"{made.gflop:,.1f} GFLOP an image of {project.width}x{project.height}, {len(project.tags):,} tags\n"
+        f"{cost}images of {project.width}x{project.height}, {len(project.tags):,} tags\n"
         f"{files}\nwritten to {model_dir} in {seconds:.1f} s"
     )
 

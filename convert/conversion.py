@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.errors import ConvertError, reading
+from convert.errors import ConvertError, UnknownLayer, reading
 from convert.exporter import Export, export
-from convert.graph import Network, parse_network
+from convert.fallback import export_otherwise, outputs_of
+from convert.graph import parse_network
 from convert.h5 import KerasModel
 from convert.manifest import (
     MANIFEST,
@@ -22,7 +23,7 @@ from convert.manifest import (
     tags_csv,
     write_file,
 )
-from convert.onnx_file import OPSET, write_onnx
+from convert.onnx_file import OPSET
 from convert.project import Project, read_project
 from convert.releases import advice
 from convert.source import open_model
@@ -37,14 +38,14 @@ class Conversion:
         files: {precision: size in bytes} of the files written in this run.
         layers: Keras layers.
         parameters: weights, counted as Keras does.
-        gflop: billions of floating-point operations a picture.
+        gflop: billions of floating-point operations a picture, if known.
     """
 
     project: Project
     files: dict[str, int]
     layers: int
     parameters: int
-    gflop: float
+    gflop: float | None
 
 
 def convert(
@@ -67,10 +68,9 @@ def convert(
     with closing(open_model(project.model)) as model:
         exports = {precision: _export(model, project, precision) for precision in precisions}
         for made in exports.values():
-            if made.outputs != len(project.tags):
-                raise ConvertError(advice(project, made.outputs, source_sha256))
+            _check_outputs(project, made.outputs, source_sha256)
         with staged(model_dir, keep=not overwrite) as folder:
-            sizes = {p: _write(folder, manifest, p, made) for p, made in exports.items()}
+            sizes = {p: _write(folder, manifest, project, p, made) for p, made in exports.items()}
             write_file(folder / TAGS, tags_csv(project))
             write_file(folder / MANIFEST, manifest_json(manifest))
     made = next(iter(exports.values()))
@@ -83,14 +83,24 @@ def _sha256(path: Path) -> str:
 
 
 def _export(model: KerasModel, project: Project, precision: str) -> Export:
+    size = project.height, project.width
     with reading(model.path):
-        network: Network = parse_network(model.path, model.config)
-        return export(model, network, (project.height, project.width), precision)
+        try:
+            return export(model, parse_network(model.path, model.config), size, precision)
+        except UnknownLayer as reason:
+            return export_otherwise(model, size, precision, reason)
 
 
-def _write(folder: Path, manifest: dict[str, Any], precision: str, made: Export) -> int:
+def _check_outputs(project: Project, outputs: int | None, source_sha256: str) -> None:
+    if outputs not in (None, len(project.tags)):
+        raise ConvertError(advice(project, outputs or 0, source_sha256))
+
+
+def _write(folder: Path, manifest: dict[str, Any], project: Project, precision: str, made: Export) -> int:
     path = folder / f"model.{precision}.onnx"
     path.unlink(missing_ok=True)
-    sha256 = write_onnx(path, made.graph, made.weights)
-    manifest["precisions"][precision] = precision_entry(path.name, sha256, "direct", OPSET)
+    sha256 = made.write(path)
+    if made.outputs is None:
+        _check_outputs(project, outputs_of(path), manifest["source"]["sha256"])
+    manifest["precisions"][precision] = precision_entry(path.name, sha256, made.exporter, OPSET)
     return path.stat().st_size

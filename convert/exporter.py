@@ -1,6 +1,9 @@
 """The direct way: an open Keras model -> an ONNX graph with the engine's input and output."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from convert.fold import foldable
 from convert.graph import Layer, Network
 from convert.h5 import KerasModel
 from convert.layers import EMIT
-from convert.onnx_file import Weight
+from convert.onnx_file import Weight, write_onnx
 
 PRECISIONS: dict[str, type[np.floating[Any]]] = {"fp32": np.float32, "fp16": np.float16}
 """What the direct way can write, by the type of the weights."""
@@ -24,23 +27,23 @@ _CHANNELS = 3
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A graph ready to be written.
+    """A model ready to be written.
 
     Attributes:
-        graph: nodes, input and output, without weights.
-        weights: in the order of use; each is loaded when written.
-        outputs: how many scores a picture has.
+        exporter: which way it was made: `direct` or `tf2onnx`.
+        outputs: how many scores a picture has; None if that is known only when it is written.
         layers: Keras layers it was made from.
         parameters: weights, counted as Keras does.
-        gflop: billions of floating-point operations a picture (two for each multiply-accumulate).
+        gflop: billions of floating-point operations a picture (two for each multiply-accumulate); None if unknown.
+        write: writes the ONNX file, returns its SHA-256; weights are loaded only now.
     """
 
-    graph: onnx.GraphProto
-    weights: list[Weight]
-    outputs: int
+    exporter: str
+    outputs: int | None
     layers: int
     parameters: int
-    gflop: float
+    gflop: float | None
+    write: Callable[[Path], str]
 
 
 def export(model: KerasModel, network: Network, size: tuple[int, int], precision: str) -> Export:
@@ -65,7 +68,14 @@ def export(model: KerasModel, network: Network, size: tuple[int, int], precision
     if len(scores.shape) != 1:
         raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
     graph = _graph(to, scores, size)
-    return Export(graph, to.weights, scores.shape[0], len(network.layers), out.parameters, 2e-9 * to.macs)
+    return Export(
+        exporter="direct",
+        outputs=scores.shape[0],
+        layers=len(network.layers),
+        parameters=out.parameters,
+        gflop=2e-9 * to.macs,
+        write=partial(write_onnx, graph=graph, weights=to.weights),
+    )
 
 
 def _preprocessed(to: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:

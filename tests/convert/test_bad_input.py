@@ -297,3 +297,31 @@ def test_random_damage_is_a_sentence_or_harmless(
     assert (code, said.startswith("error: ")) in ((0, False), (1, True))
     shutil.rmtree(tmp_path / "model", ignore_errors=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["project"]
+
+
+@pytest.fixture
+def unknown_layer(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose model has a layer that only another exporter may know, with that exporter installed."""
+    edit_config(model_of(project), lambda config: layer(config, "MaxPooling2D").update(class_name="UpSampling2D"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    return project
+
+
+def test_unknown_layer_names_the_layer_and_the_extra(
+    unknown_layer: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = refused(unknown_layer)
+    assert "layer max_pooling2d is a UpSampling2D" in said
+    assert "deepdanbooru-engine[keras]" in said
+
+
+def test_unknown_layer_in_a_model_too_large_for_tf2onnx(
+    unknown_layer: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convert.fallback._BYTES_PER_PARAMETER", 10**9)
+    assert "more memory" in refused(unknown_layer)
+
+
+def test_unknown_layer_in_another_precision(unknown_layer: Path, refused: Callable[..., str]) -> None:
+    assert "use --precision fp32" in refused(unknown_layer, "--precision", "fp16")
