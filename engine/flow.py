@@ -141,6 +141,13 @@ class Channel(Generic[T]):
             self._writable.notify()
             return item
 
+    def put_back(self, item: T) -> None:
+        """Return an item that was taken, ahead of the others and whatever the capacity: its taker must not wait."""
+        with self._lock:
+            self._items.appendleft(item)
+            self._load += self._weight(item)
+            self._readable.notify()
+
     def close(self) -> None:
         """No more items will come; what is queued can still be taken."""
         with self._lock:
@@ -201,37 +208,62 @@ class Room:
             self._condition.notify_all()
 
 
-def run_stage(
-    name: str,
-    threads: int,
-    work: Callable[[], None],
-    stop: Stop,
-    at_end: Callable[[], None] = lambda: None,
-) -> list[threading.Thread]:
-    """Start a stage: `threads` daemon threads that each run `work` until it returns.
+class Stage:
+    """A group of daemon threads that each run `work` until it returns.
 
     `Closed` and `Stopped` are the ordinary ways out. Any other exception stops the whole run and is kept there: no
     thread dies unseen. `at_end` runs once, in the last thread to leave (it closes the next channel).
     """
-    left = threads
-    lock = threading.Lock()
 
-    def body() -> None:
-        nonlocal left
+    def __init__(
+        self,
+        meter: Meter,
+        threads: int,
+        work: Callable[[], None],
+        stop: Stop,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        meter.threads = threads
+        self.meter = meter
+        self._work, self._stop, self._at_end = work, stop, at_end
+        self._lock = threading.Lock()
+        self._threads = {self._new() for _ in range(threads)}
+
+    def start(self) -> None:
+        for thread in tuple(self._threads):
+            thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for some thread of the stage; False once all have left."""
+        thread = next(iter(tuple(self._threads)), None)
+        if thread:
+            thread.join(timeout)
+        return thread is not None
+
+    def replace(self, thread: threading.Thread) -> None:
+        """Give up a thread that hangs in the operating system, and start another in its place."""
+        with self._lock:
+            if thread not in self._threads:
+                return
+            new = self._new()
+            self._threads.add(new)
+            self._threads.discard(thread)
+        new.start()
+
+    def _new(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name=self.meter.name, daemon=True)
+
+    def _run(self) -> None:
         try:
-            work()
+            self._work()
         except (Closed, Stopped):
             pass
         except BaseException as error:
-            stop.set(error)
+            self._stop.set(error)
         finally:
-            with lock:
-                left -= 1
-                last = left == 0
+            with self._lock:
+                mine = threading.current_thread() in self._threads
+                self._threads.discard(threading.current_thread())
+                last = mine and not self._threads
             if last:
-                at_end()
-
-    started = [threading.Thread(target=body, name=f"{name}-{i}", daemon=True) for i in range(threads)]
-    for thread in started:
-        thread.start()
-    return started
+                self._at_end()

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from engine.errors import LedgerError
-from engine.state import FileState, LedgerView, OutboxItem, create, explained
-from engine.types import Media, Outcome, Tagged
+from engine.state import LedgerView, OutboxItem, create, explained
+from engine.types import FileState, Media, Outcome, Tagged
 from engine.writer import Writer
 
 __all__ = ["FileState", "Ledger", "OutboxItem"]

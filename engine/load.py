@@ -5,30 +5,22 @@ more of them than cores; decoders compute, so there are as many as cores.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from engine.batch import Batcher
+from engine.config import RunConfig
 from engine.decode import decode, probe
 from engine.errors import MediumError, NotAPicture, Unreadable
 from engine.fit import fit_for
-from engine.flow import Channel, Meter, Room, Stop
+from engine.flow import Channel, Meter, Room, Stage, Stop
 from engine.inflight import InFlight
-from engine.state import FileState
 from engine.storage import Storage
-from engine.types import Job, Media, Outcome, Preprocessing
+from engine.types import FileState, Job, Media, Outcome, Preprocessing
+from engine.watch import ReadWatch, RootWatch
 
 Failed = Callable[[Media, Outcome, str, FileState | None], None]
 """Called with the medium, failed or skipped, the reason, and the state of its file if there is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on one file (bytes) and one picture (pixels)."""
-
-    file_size: int
-    pixels: int
 
 
 class Loader:
@@ -38,26 +30,28 @@ class Loader:
         self,
         storage: Storage,
         preprocessing: Preprocessing,
-        limits: Limits,
-        read_ahead: int,
+        config: RunConfig,
         batcher: Batcher,
         todo: Channel[Job],
         in_flight: InFlight,
         failed: Failed,
+        root: RootWatch,
+        reads: ReadWatch,
         stop: Stop,
     ) -> None:
+        self._root, self._reads = root, reads
         self._storage = storage
         self._fit = fit_for(preprocessing)
         self._shape = (preprocessing.height, preprocessing.width, 3)
-        self._limits = limits
+        self._config = config
         self._batcher = batcher
         self._todo = todo
         self._in_flight = in_flight
         self._failed = failed
-        self.loaded: Channel[tuple[Media, bytes]] = Channel(read_ahead, stop, weight=lambda item: len(item[1]))
+        self.loaded: Channel[tuple[Media, bytes]] = Channel(config.read_ahead, stop, weight=lambda item: len(item[1]))
         # Decoded pictures share one budget, so that several 60 MP ones at once do not add up; one of the largest size
         # always passes.
-        self._pixels = Room(limits.pixels, stop)
+        self._pixels = Room(config.max_pixels, stop)
         self.reading = Meter("read")
         self.decoding = Meter("decode")
         self.reading.depth = todo.__len__
@@ -67,17 +61,39 @@ class Loader:
         """A reader's thread."""
         while True:
             job = self._todo.get(self.reading)
-            try:
-                with self.reading.working():
-                    data = self._storage.read(job.media.storage_url, max_bytes=self._limits.file_size)
-            except Unreadable as error:
-                self._batcher.drop()
-                if error.missing and not job.last_chance:
-                    self._in_flight.wait_for_second_chance(job.media)
-                else:
-                    self._failed(job.media, Outcome.FAILED, str(error), None)
-                continue
-            self.loaded.put((job.media, data), self.reading)
+            away = self._root.away
+            self._reads.begin(job.media)
+            with self.reading.working():
+                result = self._try_to_read(job.media.storage_url)
+            if not self._reads.end():
+                return  # given up meanwhile: the medium has failed, and another thread has taken this one's place
+            if isinstance(result, bytes):
+                self.loaded.put((job.media, result), self.reading)
+            elif result.missing and self._root.wait_until_there(away):
+                self._todo.put_back(job)
+            else:
+                self._unreadable(job, result)
+
+    def give_up_hanging(self, stage: Stage) -> None:
+        """Fail reads that got no answer, and replace their threads; called now and then."""
+        for thread, media in self._reads.give_up():
+            self._batcher.drop()
+            self._failed(media, Outcome.FAILED, "the storage gave no answer in time (--read-timeout)", None)
+            stage.replace(thread)
+
+    def _try_to_read(self, key: str) -> bytes | Unreadable:
+        try:
+            return self._storage.read(key, max_bytes=self._config.max_file_size)
+        except Unreadable as error:
+            return error
+
+    def _unreadable(self, job: Job, error: Unreadable) -> None:
+        self._batcher.drop()
+        if error.missing and not job.last_chance:
+            self._in_flight.wait_for_second_chance(job.media)
+        else:
+            state = None if error.missing else self._storage.state(job.media.storage_url)
+            self._failed(job.media, Outcome.FAILED, str(error), state)
 
     def decode(self) -> None:
         """A decoder's thread."""
@@ -89,16 +105,16 @@ class Loader:
             except MediumError as error:
                 self._batcher.drop()
                 outcome = Outcome.SKIPPED if isinstance(error, NotAPicture) else Outcome.FAILED
-                self._failed(media, outcome, str(error), None)
+                self._failed(media, outcome, str(error), self._storage.state(media.storage_url))
                 continue
             self._batcher.add(media, row, self.decoding)
 
     def _decode_into(self, row: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], data: bytes, name: str) -> None:
         with self.decoding.working():
             header = probe(data, name)
-            pixels = min(header.width * header.height, self._limits.pixels)
+            pixels = min(header.width * header.height, self._config.max_pixels)
             self._pixels.reserve(pixels)
             try:
-                self._fit(decode(data, name, max_pixels=self._limits.pixels), row)
+                self._fit(decode(data, name, max_pixels=self._config.max_pixels), row)
             finally:
                 self._pixels.give_back(pixels)

@@ -6,6 +6,7 @@ from obstore.store import S3Store
 
 from engine.errors import StorageError, Unreadable
 from engine.storage import MAX_FILE_SIZE, decoded_key, key_parts, short, too_large
+from engine.types import FileState
 
 
 class S3Storage:
@@ -28,6 +29,14 @@ class S3Storage:
             if not error.missing or decoded is None:
                 raise
         return self._read(key_parts(decoded, windows=False), key, max_bytes)
+
+    def state(self, key: str) -> FileState | None:
+        """Size and time of a key's object; None where there is none."""
+        try:
+            head = obstore.head(self._store, "/".join(key_parts(key, windows=False)))
+        except (Unreadable, OSError, BaseError, ValueError):
+            return None
+        return FileState(head["size"], head["last_modified"].timestamp())
 
     def root_alive(self) -> bool:
         """Tells whether the bucket answers and holds anything."""

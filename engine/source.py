@@ -1,16 +1,22 @@
 """The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once."""
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
 
 from engine.batch import Batcher
+from engine.config import RunConfig
 from engine.flow import Channel, Meter, Stop
 from engine.inflight import InFlight
-from engine.types import Job, Media, Position
+from engine.storage import Storage
+from engine.types import FileState, Job, Media, Position
 
 SECOND_CHANCE_S = 5.0
 """A "not found" is cached by an SMB client for some seconds; after that the file is asked for once more."""
+FULL_SWEEP_S = 3600.0
+"""Media become visible out of id order, when their download ends: behind the tail, only a full sweep finds them."""
 
 
 class Catalogue(Protocol):
@@ -25,81 +31,92 @@ class Register(Protocol):
     """What remembers which media are settled: the ledger."""
 
     def admit(self, page: Sequence[Media]) -> list[Media]: ...
+    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]: ...
+    def retry(self, media: Sequence[Media]) -> Future[None]: ...
 
 
 class Source:
-    """Sweeps the catalogue from `start` to its end, then gives missing files their second chance.
-
-    `limit` bounds the media handed on; None is the whole catalogue.
-    """
+    """Sweeps the catalogue from `segment_start` to its end; with `follow`, again and again."""
 
     def __init__(
         self,
         catalogue: Catalogue,
         register: Register,
+        storage: Storage,
         in_flight: InFlight,
         batcher: Batcher,
         todo: Channel[Job],
+        config: RunConfig,
         stop: Stop,
-        *,
-        start: int,
-        page_size: int,
-        limit: int | None,
     ) -> None:
-        self._catalogue = catalogue
-        self._register = register
-        self._in_flight = in_flight
-        self._batcher = batcher
-        self._todo = todo
-        self._stop = stop
+        self._catalogue, self._register, self._storage = catalogue, register, storage
+        self._in_flight, self._batcher, self._todo = in_flight, batcher, todo
+        self._config, self._stop = config, stop
+        self._left = config.limit
         self.meter = Meter("source")
-        self._start = start
-        self._page_size = page_size
-        self._left = limit
         self.position = Position()
 
     def run(self) -> None:
-        """The stage's thread: ends when the catalogue does."""
-        self.sweep(self._start)
-        self._second_chances()
+        """The stage's thread: ends when the catalogue does, or with `follow` never."""
+        self._retry_failed(only_changed=not self._config.retry_failed)
+        tail = self._sweep(self._config.segment_start)
+        full_sweep_due = time.monotonic() + FULL_SWEEP_S
+        while self._config.follow and self._left != 0 and not self._stop.event.wait(self._config.follow):
+            if time.monotonic() < full_sweep_due:
+                tail = self._sweep(tail)
+            else:
+                self._retry_failed(only_changed=True)
+                tail = self._sweep(self._config.segment_start)
+                full_sweep_due = time.monotonic() + FULL_SWEEP_S
 
     def close(self) -> None:
         """Tell the stages behind that nothing more will come."""
         self._todo.close()
         self._batcher.close()
 
-    def sweep(self, start: int) -> None:
-        """Hand on every medium with id >= start that is still to be tagged."""
+    def _sweep(self, start: int) -> int:
+        """Hand on every medium with id >= start that is still to be tagged; the id after the last one seen."""
         self.position = Position()
         while self._left != 0:
             with self.meter.working(items=0):
-                page = self._catalogue.segment(start, self._page_size)
+                page = self._catalogue.segment(start, self._config.segment_size)
                 todo = self._register.admit(page) if page else []
             if not page:
                 break
             for media in todo:
-                self._hand_on(media)
+                if self._left != 0 and self._in_flight.enter(media, self.meter):
+                    self._hand_on(Job(media))
+                    self._left = None if self._left is None else self._left - 1
             start = max(media.id for media in page) + 1
             self._passed(page)
         self.position = replace(self.position, ended=True)
+        self._second_chances()
+        return start
 
-    def _hand_on(self, media: Media, *, last_chance: bool = False) -> None:
-        if not last_chance:
-            if self._left == 0 or not self._in_flight.enter(media, self.meter):
-                return
-            if self._left is not None:
-                self._left -= 1
+    def _hand_on(self, job: Job) -> None:
         self._batcher.expect()
         self.meter.add(items=1)
-        self._todo.put(Job(media, last_chance), self.meter)
+        self._todo.put(job, self.meter)
 
     def _second_chances(self) -> None:
+        """Wait until all media are settled; those whose file was missing are tried once more."""
         waiting = self._in_flight.second_chances()
         if waiting:
             self._stop.event.wait(SECOND_CHANCE_S)
         for media in waiting:
-            self._hand_on(media, last_chance=True)
-        self._in_flight.second_chances()  # none can be left: this waits until all is settled
+            self._hand_on(Job(media, last_chance=True))
+        self._in_flight.second_chances()
+
+    def _retry_failed(self, *, only_changed: bool) -> None:
+        """Make failed media pending again: all of them, or those whose file is another now."""
+        after = -1
+        while page := self._register.failed(after):
+            again = [m for m, file in page if not only_changed or self._storage.state(m.storage_url) != file]
+            if again:
+                self._register.retry(again).result()
+            after = page[-1][0].id
+            if self._stop.is_set():
+                return
 
     def _passed(self, page: Sequence[Media]) -> None:
         first = page[0].id if self.position.first_id is None else self.position.first_id
@@ -114,3 +131,18 @@ class FileList:
 
     def segment(self, start: int, limit: int) -> list[Media]:
         return self._media[start : start + limit]
+
+
+def last_id(catalogue: Catalogue) -> int | None:
+    """The highest id of a catalogue, by doubling and halving: some 40 small questions; None if it is empty."""
+    low, high = -1, 1  # a medium with id >= low is known (or low is -1), none with id >= high
+    while page := catalogue.segment(high, 1):
+        low, high = page[0].id, 2 * page[0].id + 1
+    if low < 0:
+        page = catalogue.segment(0, 1)
+        return page[0].id if page else None
+    while high - low > 1:
+        middle = (low + high) // 2
+        page = catalogue.segment(middle, 1)
+        low, high = (page[0].id, high) if page else (low, middle)
+    return low

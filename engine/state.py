@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from engine.errors import LedgerError
-from engine.types import Media, Outcome, Record
+from engine.types import FileState, Media, Outcome, Record
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -46,13 +46,6 @@ class OutboxItem(NamedTuple):
     media: Media
     records: tuple[Record, ...]
     sent: int
-
-
-class FileState(NamedTuple):
-    """Size in bytes and modification time of a file, to notice that it was replaced."""
-
-    size: int
-    time: float
 
 
 class LedgerView:

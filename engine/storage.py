@@ -15,6 +15,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from engine.errors import StorageError, Unreadable
+from engine.types import FileState
 
 MAX_FILE_SIZE = 256 * 1024 * 1024
 """Default of `--max-file-size` in bytes: ten times any real picture, and small enough for a few in flight."""
@@ -41,6 +42,9 @@ class Storage(Protocol):
             Unreadable: no such file (`missing` is set), a key that is refused, a larger file than `max_bytes`, or
                 the operating system says no.
         """
+
+    def state(self, key: str) -> FileState | None:
+        """Size and time of a key's file, to notice that it was replaced; None where there is none. Never raises."""
 
     def root_alive(self) -> bool:
         """Tells a root that vanished (an unmounted share) from files that are missing in it. May take long, or hang."""
@@ -143,6 +147,14 @@ class FolderStorage:
             if not error.missing or decoded is None:
                 raise
         return self._read(key_parts(decoded), key, max_bytes)
+
+    def state(self, key: str) -> FileState | None:
+        """Size and time of a key's file; links are not followed, so nothing outside the root is told."""
+        try:
+            status = os.lstat(os.sep.join((self._root, *key_parts(key))))  # noqa: PTH118 - as in _read
+        except (Unreadable, OSError, ValueError):
+            return None
+        return FileState(status.st_size, status.st_mtime)
 
     def root_alive(self) -> bool:
         """Tells whether the root can be listed and holds anything; an unmounted share leaves an empty folder behind."""

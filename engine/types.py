@@ -85,3 +85,10 @@ class Position:
     id: int = 0
     seen: int = 0
     ended: bool = False
+
+
+class FileState(NamedTuple):
+    """Size in bytes and modification time of a file, to notice that it was replaced."""
+
+    size: int
+    time: float

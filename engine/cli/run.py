@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import platformdirs
 import typer
@@ -87,7 +87,7 @@ def tag_catalogue(settings: RunConfig, where: Place) -> Summary:
             delivery = Delivery(ledger, api, limits, on_fatal=stop.set)
             ledger.on_outbox(delivery.wake)
         parts = Parts(api, storage, model.preprocessing, model.tags, threshold, session, ledger, delivery)
-        pipeline = Pipeline(parts, settings, stop, waiting=ledger.counts()[Outcome.OUTBOX])
+        pipeline = Pipeline(parts, settings, stop, say, waiting=ledger.counts()[Outcome.OUTBOX])
         began = time.monotonic()
         interrupted = _work(settings, pipeline, lambda: None, stop)
         if delivery:
@@ -202,8 +202,10 @@ def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
     service = room("service.embedded", "embedded", "service")
     try:
         running = stack.enter_context(service(settings.library, model=settings.model))
-    except room("service.errors", "ServiceError", "service") as error:
-        raise ConfigError(str(error)) from None
+    except Exception as error:
+        if isinstance(error, cast(type[Exception], room("service.errors", "ServiceError", "service"))):
+            raise ConfigError(str(error)) from None
+        raise
     say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
     api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
     state = settings.state or library_state(running.db)

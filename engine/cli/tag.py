@@ -19,8 +19,7 @@ from engine.model import open_model
 from engine.pipeline import Parts, Pipeline
 from engine.session import open_session, session_config
 from engine.source import FileList
-from engine.state import FileState
-from engine.types import Media, Outcome, Tagged
+from engine.types import FileState, Media, Outcome, Tagged
 
 FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")
 THRESHOLD = 0.5
@@ -59,7 +58,7 @@ def tag(
             # Results are printed in the order of the paths; this bounds how many wait for a slow picture before them.
             flow = settings.model_copy(update={"outbox_limit": 1024, "segment_start": 0, "limit": None})
             Pipeline(parts, flow, stop).run(tick=lambda: stop.set() if interrupted() else None)
-        raise typer.Exit(INTERRUPTED if interrupted() else FINISHED_WITH_FAILURES if printer.failed else OK)
+        raise typer.Exit(INTERRUPTED if interrupted() else FINISHED_WITH_FAILURES if printer.failures else OK)
 
 
 def pictures(paths: Iterable[Path]) -> Iterable[str]:
@@ -100,7 +99,7 @@ class Printer:
     """Keeps nothing: prints each picture's tags, in the order of the pictures."""
 
     def __init__(self, as_json: bool) -> None:
-        self.failed = 0
+        self.failures = 0
         self._as_json = as_json
         self._texts: dict[int, str | None] = {}
         self._next = 0
@@ -110,6 +109,12 @@ class Printer:
     def admit(self, page: Sequence[Media]) -> list[Media]:
         return list(page)
 
+    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+        return []
+
+    def retry(self, media: Sequence[Media]) -> Future[None]:
+        return _done()
+
     def on_room(self, give_back: Callable[[int], None]) -> None:
         self._give_back = give_back
 
@@ -117,7 +122,7 @@ class Printer:
         return self._print({item.media.id: self._tags(item) for item in tagged})
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
-        self.failed += outcome is Outcome.FAILED
+        self.failures += outcome is Outcome.FAILED
         say(f"{media.storage_url}: {reason}")
         error = json.dumps({"path": media.storage_url, "error": reason}, ensure_ascii=False)
         return self._print({media.id: error if self._as_json else None})
@@ -138,6 +143,10 @@ class Printer:
                     typer.echo(text)
                 self._next += 1
                 self._give_back(1)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
+        return _done()
+
+
+def _done() -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done

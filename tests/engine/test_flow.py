@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from engine.errors import Stopped
-from engine.flow import Channel, Closed, Meter, Room, Stop, run_stage
+from engine.flow import Channel, Closed, Meter, Room, Stop, Stage
 
 
 def in_thread(work) -> threading.Thread:
@@ -81,10 +81,12 @@ def test_a_stage_that_raises_stops_the_run_and_is_not_lost() -> None:
     def fail() -> None:
         raise ValueError("broken stage")
 
-    waiting = run_stage("wait", 2, lambda: channel.get() and None, stop)
-    for thread in run_stage("fail", 1, fail, stop) + waiting:
-        thread.join(10)
-        assert not thread.is_alive()
+    stages = [Stage(Meter("wait"), 2, lambda: channel.get() and None, stop), Stage(Meter("fail"), 1, fail, stop)]
+    for stage in stages:
+        stage.start()
+    for stage in stages:
+        while stage.join(10):
+            pass
     assert str(stop.error) == "broken stage"
 
 
@@ -97,7 +99,7 @@ def test_the_last_thread_of_a_stage_closes_the_next_channel() -> None:
         while True:
             second.put(first.get() * 2)
 
-    run_stage("double", 4, work, stop, at_end=second.close)
+    Stage(Meter("double"), 4, work, stop, at_end=second.close).start()
     for i in range(50):
         first.put(i)
     first.close()
@@ -136,3 +138,31 @@ def test_meters_tell_work_from_waiting() -> None:
     with meter.working(items=3):
         pass
     assert meter.items == 3 and meter.busy > 0 and meter.waiting_in >= 0 and meter.waiting_out == 0
+
+
+def test_a_thread_that_hangs_can_be_given_up() -> None:
+    stop, hanging, release = Stop(), threading.Event(), threading.Event()
+    jobs: Channel[int] = Channel(10, stop)
+    done: Channel[int] = Channel(10, stop)
+    stuck: list[threading.Thread] = []
+
+    def work() -> None:
+        while True:
+            job = jobs.get()
+            if job == 0:
+                stuck.append(threading.current_thread())
+                hanging.set()
+                release.wait(60)
+            done.put(job)
+
+    stage = Stage(Meter("read"), 1, work, stop, at_end=done.close)
+    stage.start()
+    for job in (0, 1, 2):
+        jobs.put(job)
+    assert hanging.wait(10)
+    stage.replace(stuck[0])
+    jobs.close()
+    assert [done.get(), done.get()] == [1, 2]
+    with pytest.raises(Closed):  # the stage has ended without the thread that hangs
+        done.get()
+    release.set()

@@ -106,6 +106,9 @@ def test_a_file_that_appears_late_gets_its_second_chance(library: Path, tmp_path
             asked.append(key)
             return storage.read("nowhere.png" if asked.count(key) == 1 else key, max_bytes=max_bytes)
 
+        def root_alive(self) -> bool:
+            return True
+
     with Ledger(tmp_path / "s.db") as ledger:
         parts = Parts(Catalogue(["00.png"]), Late(), SHAPE, TAGS, 0.5, ColourSession(), ledger)  # type: ignore[arg-type]
         pipeline = Pipeline(parts, RunConfig(), Stop())
