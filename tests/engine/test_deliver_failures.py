@@ -121,7 +121,9 @@ def test_media_that_make_the_service_fail_are_found_and_rejected(bench: Bench) -
     assert bench.counts() == {"done": 98, "rejected": 2}
     assert "NullPointerException" in bench.ledger.reasons(Outcome.REJECTED)[0][2]
     assert bench.server.store == expected(item for item in media if item.media.id not in (17, 63))
-    assert delivery.counters.requests < 12 + 2 * 5 * 6  # five attempts a level of halving
+    # Ten chunks; then for each of the two some six attempts and a good half at each of five levels. Attempts of the
+    # two at one moment do not count against either, so there may be some more.
+    assert delivery.counters.requests < 10 + 2 * 5 * (6 + 1) + 30
 
 
 def test_a_medium_that_fails_alone_is_rejected_in_single_mode(bench: Bench) -> None:
