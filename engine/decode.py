@@ -69,15 +69,24 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
 
 def _jpeg(data: bytes) -> Rgb:
     """TensorFlow fails where data ends too early and passes over other damage, so warnings get a second look."""
-    _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    wanted = "CMYK" if colorspace in ("CMYK", "YCCK") else "RGB"
     try:
-        pixels = simplejpeg.decode_jpeg(data, wanted, fastdct=True, fastupsample=False)
+        return _turbojpeg(data, strict=True)
     except ValueError as error:
+        if "subsampling" in str(error) and data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"):
+            return _opencv(data)  # rare, unknown to simplejpeg: by the slow DCT, up to 4 levels off; it has its end
         if not str(error).startswith("Corrupt JPEG data"):
             raise
-        pixels = simplejpeg.decode_jpeg(data, wanted, fastdct=True, fastupsample=False, strict=False)
-    return pixels if wanted == "RGB" else _from_cmyk(pixels, inverted=b"Adobe" in data[:4096])
+    return _turbojpeg(data, strict=False)
+
+
+def _turbojpeg(data: bytes, *, strict: bool) -> Rgb:
+    """Decodes with the original's settings: the fast DCT, but not the fast upsampling."""
+    _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    if colorspace not in ("CMYK", "YCCK"):
+        rgb: Rgb = simplejpeg.decode_jpeg(data, "RGB", fastdct=True, fastupsample=False, strict=strict)
+        return rgb
+    inks = simplejpeg.decode_jpeg(data, "CMYK", fastdct=True, fastupsample=False, strict=strict)
+    return _from_cmyk(inks, inverted=b"Adobe" in data[:4096])
 
 
 def _from_cmyk(cmyk: npt.NDArray[np.uint8], *, inverted: bool) -> Rgb:

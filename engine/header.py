@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-import simplejpeg
-
 from engine.errors import NotAPicture, Undecodable
 
 
@@ -62,7 +60,7 @@ def probe(data: bytes, key: str = "") -> Header:
         raise _no_picture(data, key)
     try:
         header = read(data)
-    except (struct.error, ValueError, IndexError) as error:
+    except (struct.error, ValueError) as error:
         raise Undecodable(f"the header is truncated or broken ({error})") from error
     if header.width < 1 or header.height < 1:
         raise Undecodable(f"the header says {header.width} x {header.height} pixels")
@@ -103,8 +101,14 @@ def _kind(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> Header:
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    return Header("jpeg", width, height)
+    """The frame header (SOF); what lies between two segments is passed over, as libjpeg does."""
+    at = 2
+    while True:
+        at = data.index(b"\xff", at)
+        marker, length, _, height, width = struct.unpack_from(">BHBHH", data, at + 1)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return Header("jpeg", width, height)
+        at += 1 if marker in (0x00, 0xFF) else 2 + length
 
 
 def _png(data: bytes) -> Header:

@@ -63,7 +63,7 @@ def test_as_the_reference(rows, columns, height, width, seed):
     assert np.abs(out - reference.fit(rgb, height, width)).max() <= 0.501
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(20, 5000), (5000, 20), (1, 70_000), (70_000, 1), (900, 1300)])
+@pytest.mark.parametrize(("rows", "columns"), [(20, 5000), (5000, 20), (1, 20_000), (20_000, 1), (900, 1300)])
 def test_extreme_shapes_and_any_memory_layout(rows, columns):
     rgb = noise(rows, columns)
     batch = np.zeros((3, 96, 96, 3), np.uint8)
