@@ -88,6 +88,18 @@ class Ledger(LedgerView):
             lambda c: _many(c, "UPDATE media SET outcome = 'pending', reason = NULL, changed = ? WHERE id = ?", rows)
         )
 
+    def forget(self) -> int:
+        """Make all media pending but those that are no pictures; drop outbox and fingerprint. How many there are."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM outbox")
+            connection.execute("DELETE FROM refused")
+            connection.execute("DELETE FROM meta WHERE key IN ('model', 'precision', 'preprocessing', 'threshold')")
+            connection.execute("UPDATE media SET outcome = 'pending', reason = NULL WHERE outcome <> 'skipped'")
+
+        self._writer.submit(change).result()
+        return self.counts()[Outcome.PENDING]
+
     # The tagging side.
 
     def store(self, tagged: Sequence[Tagged]) -> Future[None]:

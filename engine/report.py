@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -117,6 +118,7 @@ class ProgressLine:
     """Images, rate, time left, failures, the limiting stage: live on a terminal, else a line every ten seconds."""
 
     INTERVAL_S = 10.0
+    ASK_AFTER_S = 5.0
 
     def __init__(
         self,
@@ -127,6 +129,8 @@ class ProgressLine:
         last_id: Callable[[], int | None],
     ) -> None:
         self._tally, self._meters, self._position, self._last_id = tally, meters, position, last_id
+        self._highest: int | None = None
+        self._asking: threading.Thread | None = None
         self._console = Console(file=stream, highlight=False)
         self._began = self._printed = time.monotonic()
         self._live: Progress | None = None
@@ -140,6 +144,9 @@ class ProgressLine:
     def tick(self) -> None:
         """Called a few times a second by the main thread."""
         now = time.monotonic()
+        if now - self._began > self.ASK_AFTER_S and not self._asking:  # short runs need no estimate
+            self._asking = threading.Thread(target=self._ask, name="last-id", daemon=True)
+            self._asking.start()
         if self._live:
             done, left = self._tally.images, self._left(now)
             total = None if left is None else done + left[0]
@@ -152,6 +159,10 @@ class ProgressLine:
         if self._live:
             self._live.stop()
 
+    def _ask(self) -> None:
+        with suppress(Exception):  # an estimate is not worth an error; the source says what is wrong
+            self._highest = self._last_id()
+
     def _line(self, now: float) -> str:
         t, elapsed = self._tally, now - self._began
         left = self._left(now)
@@ -163,7 +174,7 @@ class ProgressLine:
 
     def _left(self, now: float) -> tuple[int, float] | None:
         """Media and seconds still to go, from how densely the ids seen so far lie; None where that is not known yet."""
-        position, last = self._position(), self._last_id()
+        position, last = self._position(), self._highest
         if position.ended or last is None or position.first_id is None or not self._tally.images:
             return None
         density = position.seen / (position.id - position.first_id + 1)

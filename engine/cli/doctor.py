@@ -8,7 +8,7 @@ import typer
 
 from engine.access import warnings
 from engine.cli.console import FATAL, OK, sentences
-from engine.cli.run import Place, place
+from engine.cli.place import Place, place
 from engine.cli.settings import load, options
 from engine.client import MediaApi
 from engine.config import RunConfig

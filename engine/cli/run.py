@@ -1,24 +1,21 @@
 """`engine run`: bulk backfill, the drop-in for the original script."""
 
-import hashlib
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-import platformdirs
 import typer
 
-from engine.access import ApiConfig, Token, warnings
+from engine.access import warnings
 from engine.chunks import Limits
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
-from engine.cli.rooms import room
-from engine.cli.settings import api_token, load, options
+from engine.cli.place import Place, place
+from engine.cli.settings import load, options
 from engine.client import MediaApi
 from engine.config import RunConfig
 from engine.deliver import Delivery
@@ -27,28 +24,18 @@ from engine.fingerprint import fix
 from engine.flow import Stop
 from engine.ledger import Ledger
 from engine.machine import peak_rss_mb
-from engine.model import open_model
+from engine.model import Model, open_model
 from engine.pipeline import Parts, Pipeline
 from engine.report import ProgressLine, Summary
 from engine.session import open_session, session_config
+from engine.source import last_id
 from engine.storage import open_storage
 from engine.types import Outcome
-
-APP = "deepdanbooru-engine"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where media come from and tags go to."""
-
-    api: ApiConfig
-    token: Token
-    storage: str
-    state: Path
 
 
 def register(app: typer.Typer) -> None:
     app.command(help="Tag all media of a catalogue and post the tags; the same command goes on where it ended.")(run)
+    app.command(help="Tag all media again, with another model or threshold; takes the flags of `engine run`.")(retag)
 
 
 @options(RunConfig)
@@ -56,40 +43,53 @@ def run(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:
+    _run(config, flags, again=False)
+
+
+@options(RunConfig)
+def retag(
+    config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
+    flags: Mapping[str, Any] = {},
+) -> None:
+    _run(config, flags, again=True)
+
+
+def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
         log_to_stderr(settings.verbose)
+        if settings.model is None:
+            raise ConfigError("--model is missing: the folder that `engine convert` wrote")
+        model = open_model(settings.model)
         with place(settings) as where:
-            summary = tag_catalogue(settings, where)
+            summary = tag_catalogue(settings, model, where, again=again)
         report(settings, summary)
-        raise typer.Exit(exit_code(summary))
+        raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger))
 
 
-def tag_catalogue(settings: RunConfig, where: Place) -> Summary:
-    """Build the engine, run it to the end of the catalogue, empty the outbox; the run in figures."""
-    if settings.model is None:
-        raise ConfigError("--model is missing: the folder that `engine convert` wrote")
+def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: bool = False) -> Summary:
+    """Build the engine, run it to the end of the catalogue, empty the outbox; the run in figures.
+
+    `again` makes all media of the ledger pending first, and takes the settings as its new fingerprint.
+    """
     for sentence in warnings(where.api, where.token):
         say(f"warning: {sentence}")
-    model = open_model(settings.model)
     stop = Stop()
     with ExitStack() as stack:
         storage = open_storage(where.storage)
         ledger = stack.enter_context(Ledger(where.state, on_error=stop.set))
+        if again:
+            say(f"{ledger.forget():,} media will be tagged again; the service keeps tags that they no longer get")
         precision, threshold = fix(ledger, model, settings.precision, settings.threshold)
         session = open_session(model, precision, session_config(settings))
         say(f"{model.project} on {session.device}, {session.precision}, batches of {session.batch_size}")
         api = MediaApi(where.api, where.token, stop)
         stack.callback(api.close)
-        delivery = None
-        if not settings.dry_run:
-            limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
-            delivery = Delivery(ledger, api, limits, on_fatal=stop.set)
-            ledger.on_outbox(delivery.wake)
+        delivery = None if settings.dry_run else delivery_of(settings, ledger, api, stop)
         parts = Parts(api, storage, model.preprocessing, model.tags, threshold, session, ledger, delivery)
         pipeline = Pipeline(parts, settings, stop, say, waiting=ledger.counts()[Outcome.OUTBOX])
         began = time.monotonic()
-        interrupted = _work(settings, pipeline, lambda: None, stop)
+        interrupted = _work(settings, pipeline, partial(last_id, api), stop)
         if delivery:
             posted = delivery.counters
             pipeline.tally.add(
@@ -107,6 +107,14 @@ def tag_catalogue(settings: RunConfig, where: Place) -> Summary:
             ledger=ledger.counts(),
             interrupted=interrupted,
         )
+
+
+def delivery_of(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> Delivery:
+    """The delivery of a ledger's outbox, woken by its commits."""
+    limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
+    delivery = Delivery(ledger, api, limits, on_fatal=stop.set)
+    ledger.on_outbox(delivery.wake)
+    return delivery
 
 
 def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | None], stop: Stop) -> bool:
@@ -135,91 +143,16 @@ def report(settings: RunConfig, summary: Summary) -> None:
     """The summary for people on stderr; with --json, one object on stdout."""
     for line in summary.lines():
         say(line)
+    if settings.dry_run:
+        say("a dry run: nothing was posted, nothing is kept")
+    if settings.library:
+        say(f"look at it: engine serve --library {settings.library} --model {settings.model}")
     if summary.interrupted:
         say("interrupted; the same command goes on from here")
     if settings.json_output:
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
 
 
-def exit_code(summary: Summary) -> int:
-    if summary.interrupted:
-        return INTERRUPTED
-    left = summary.ledger[Outcome.FAILED] + summary.ledger[Outcome.REJECTED]
-    return FINISHED_WITH_FAILURES if left else OK
-
-
-@contextmanager
-def place(settings: RunConfig) -> Iterator[Place]:
-    """The media API and the storage: those named, or the embedded service for a folder."""
-    with ExitStack() as stack:
-        where = _embedded(settings, stack) if settings.library else _named(settings)
-        if settings.dry_run:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-")))
-            where = Place(where.api, where.token, where.storage, folder / "ledger.db")
-        yield where
-
-
-def default_state(key: str) -> Path:
-    """The ledger's place in the user's data folder; one for each catalogue."""
-    return (
-        platformdirs.user_data_path(APP, appauthor=False) / f"ledger-{hashlib.sha256(key.encode()).hexdigest()[:12]}.db"
-    )
-
-
-def state_file(settings: RunConfig) -> Path:
-    """Where the ledger of these settings lies, without starting anything."""
-    if settings.state:
-        return settings.state
-    if settings.library:
-        return library_state(room("service.database", "default_path", "service")(settings.library))
-    if settings.segment_url:
-        return default_state(settings.segment_url)
-    raise ConfigError("which ledger? Give --state FILE, --segment-url URL or --library FOLDER, as in the run")
-
-
-def library_state(db: Path) -> Path:
-    """A library's ledger lies beside the library's own database."""
-    return db.with_suffix(".ledger.db")
-
-
-def _named(settings: RunConfig) -> Place:
-    missing = [
-        flag for flag, value in (("--segment-url", settings.segment_url), ("--storage", settings.storage)) if not value
-    ]
-    if not (settings.recognition_url or settings.recognition_bulk_url):
-        missing.append("--recognition-url or --recognition-bulk-url")
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} missing; or give --library FOLDER to do without a media service")
-    segment = settings.segment_url or ""
-    api = _api(settings, segment, settings.recognition_url or "", settings.recognition_bulk_url)
-    state = settings.state or default_state(segment)
-    return Place(api, api_token(settings.token_file), settings.storage or "", state)
-
-
-def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
-    if settings.segment_url or settings.storage:
-        raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
-    service = room("service.embedded", "embedded", "service")
-    try:
-        running = stack.enter_context(service(settings.library, model=settings.model))
-    except Exception as error:
-        if isinstance(error, cast(type[Exception], room("service.errors", "ServiceError", "service"))):
-            raise ConfigError(str(error)) from None
-        raise
-    say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
-    api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
-    state = settings.state or library_state(running.db)
-    return Place(api, Token(running.token), str(settings.library), state)
-
-
-def _api(settings: RunConfig, segment: str, single: str, bulk: str | None) -> ApiConfig:
-    return ApiConfig(
-        segment_url=segment,
-        recognition_url=single,
-        recognition_bulk_url=bulk,
-        timeout_s=settings.timeout,
-        connections=settings.connections,
-        ok_codes=settings.ok_codes,
-        ca_file=settings.ca_file,
-        give_up_after_s=settings.give_up_after,
-    )
+def exit_code(ledger: Mapping[Outcome, int]) -> int:
+    """Of a run that came to its end."""
+    return FINISHED_WITH_FAILURES if ledger[Outcome.FAILED] + ledger[Outcome.REJECTED] else OK

@@ -155,7 +155,7 @@ def test_a_library_needs_no_service(pictures, tiny_model, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["run", "--segment-url", "http://127.0.0.1:1/s"], 1, "--storage"),
+        (["run", "--segment-url", "http://127.0.0.1:1/s", "--model", "MODEL"], 1, "--storage"),
         (["run", "--library", "nowhere", "--model", "MODEL"], 1, "nowhere"),
         (["run", "--library", ".", "--model", "no-model"], 1, "no-model"),
         (["run", "--no-such-flag"], 2, "no-such-flag"),

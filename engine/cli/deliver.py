@@ -1,0 +1,57 @@
+"""`engine deliver`: empty an outbox into the media API; no model, no storage."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
+from engine.cli.place import named_place
+from engine.cli.run import delivery_of, exit_code
+from engine.cli.settings import load, options
+from engine.client import MediaApi
+from engine.config import RunConfig
+from engine.flow import Stop
+from engine.ledger import Ledger
+from engine.pipeline import TICK_S
+from engine.types import Outcome
+
+FLAGS = (
+    "segment_url", "recognition_url", "recognition_bulk_url", "state", "token_file", "ca_file", "connections",
+    "timeout", "chunk_records", "chunk_bytes", "ok_codes", "give_up_after", "verbose",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="Post what a run left in the outbox; needs neither model nor pictures.")(deliver)
+
+
+@options(RunConfig, *FLAGS)
+def deliver(
+    config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
+    flags: Mapping[str, Any] = {},
+) -> None:
+    with sentences():
+        settings = load(RunConfig, flags, config)
+        log_to_stderr(settings.verbose)
+        where = named_place(settings, storage_needed=False)
+        stop = Stop()
+        with Ledger(where.state, on_error=stop.set) as ledger:
+            api = MediaApi(where.api, where.token, stop)
+            try:
+                delivery = delivery_of(settings, ledger, api, stop)
+                with interruptible() as interrupted:
+                    delivery.start()
+                    delivery.drain()
+                    while not delivery.join(TICK_S):
+                        if interrupted():
+                            stop.set()
+                            delivery.stop()
+            finally:
+                api.close()
+            counts, posted = ledger.counts(), delivery.counters
+        if stop.error:
+            raise stop.error
+        say(f"{posted.records:,} records in {posted.requests:,} requests; {counts[Outcome.OUTBOX]:,} media still wait")
+        raise typer.Exit(INTERRUPTED if interrupted() else exit_code(counts))

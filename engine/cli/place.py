@@ -1,0 +1,111 @@
+"""Where a run's media come from and its tags go: services named by the user, or the embedded one; and its ledger."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import platformdirs
+
+from engine.access import ApiConfig, Token
+from engine.cli.console import say
+from engine.cli.rooms import room
+from engine.cli.settings import api_token
+from engine.config import RunConfig
+from engine.errors import ConfigError
+
+APP = "deepdanbooru-engine"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where media come from and tags go to."""
+
+    api: ApiConfig
+    token: Token
+    storage: str
+    state: Path
+
+
+@contextmanager
+def place(settings: RunConfig) -> Iterator[Place]:
+    """The media API and the storage: those named, or the embedded service for a folder."""
+    with ExitStack() as stack:
+        where = _embedded(settings, stack) if settings.library else named_place(settings)
+        if settings.dry_run:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-")))
+            where = replace(where, state=folder / "ledger.db")
+        yield where
+
+
+def default_state(key: str) -> Path:
+    """The ledger's place in the user's data folder; one for each catalogue."""
+    return (
+        platformdirs.user_data_path(APP, appauthor=False) / f"ledger-{hashlib.sha256(key.encode()).hexdigest()[:12]}.db"
+    )
+
+
+def state_file(settings: RunConfig) -> Path:
+    """Where the ledger of these settings lies, without starting anything."""
+    if settings.state:
+        return settings.state
+    if settings.library:
+        return library_state(room("service.database", "default_path", "service")(settings.library))
+    if settings.segment_url:
+        return default_state(settings.segment_url)
+    raise ConfigError("which ledger? Give --state FILE, --segment-url URL or --library FOLDER, as in the run")
+
+
+def library_state(db: Path) -> Path:
+    """A library's ledger lies beside the library's own database."""
+    return db.with_suffix(".ledger.db")
+
+
+def named_place(settings: RunConfig, *, storage_needed: bool = True) -> Place:
+    """The API, storage and state that the settings name. Raises `ConfigError` for what is missing."""
+    missing = [
+        flag
+        for flag, value in (("--segment-url", settings.segment_url), ("--storage", settings.storage))
+        if storage_needed and not value
+    ]
+    post_url = settings.recognition_bulk_url or settings.recognition_url
+    if not post_url:
+        missing.append("--recognition-url or --recognition-bulk-url")
+    if missing or not post_url:
+        raise ConfigError(f"{', '.join(missing)} missing; or give --library FOLDER to do without a media service")
+    api = _api(
+        settings, settings.segment_url or post_url, settings.recognition_url or "", settings.recognition_bulk_url
+    )
+    return Place(api, api_token(settings.token_file), settings.storage or "", state_file(settings))
+
+
+def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
+    if settings.segment_url or settings.storage:
+        raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
+    service = room("service.embedded", "embedded", "service")
+    try:
+        running = stack.enter_context(service(settings.library, model=settings.model))
+    except Exception as error:
+        if isinstance(error, cast(type[Exception], room("service.errors", "ServiceError", "service"))):
+            raise ConfigError(str(error)) from None
+        raise
+    say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
+    api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
+    state = settings.state or library_state(running.db)
+    return Place(api, Token(running.token), str(settings.library), state)
+
+
+def _api(settings: RunConfig, segment: str, single: str, bulk: str | None) -> ApiConfig:
+    return ApiConfig(
+        segment_url=segment,
+        recognition_url=single,
+        recognition_bulk_url=bulk,
+        timeout_s=settings.timeout,
+        connections=settings.connections,
+        ok_codes=settings.ok_codes,
+        ca_file=settings.ca_file,
+        give_up_after_s=settings.give_up_after,
+    )
