@@ -37,20 +37,20 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 @BOTH
 def test_everything_arrives_once_in_the_contracts_shape(bench: Bench, bulk: bool) -> None:
-    media = tagged(60, tags=7)
-    bench.put(media[:20])
+    media = tagged(30, tags=5)
+    bench.put(media[:10])
     with bench.delivering(bulk=bulk) as delivery:
-        bench.put(media[20:])
+        bench.put(media[10:])
         delivery.drain()
         assert delivery.join(60)
     assert bench.server.store == expected(media)
     assert bench.server.stored_twice == []
-    assert bench.counts() == {"done": 60}
+    assert bench.counts() == {"done": 30}
     assert delivery.error is None
-    assert (delivery.counters.done, delivery.counters.records, delivery.counters.repeats) == (60, 420, 0)
+    assert (delivery.counters.done, delivery.counters.records, delivery.counters.repeats) == (30, 150, 0)
     assert delivery.counters.requests == len(bench.server.requests)
     assert bench.server.most_at_once <= 4
-    assert delivery.meter.items == 60
+    assert delivery.meter.items == 30
     ids = [record["mediaId"] for request in bench.server.posts() for record in request.records]
     assert {type(media_id) for media_id in ids if int(media_id) % 2} == {int}
     assert {type(media_id) for media_id in ids if not int(media_id) % 2} == {str}

@@ -43,12 +43,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @BOTH
 def test_a_bad_network_loses_nothing(bench: Bench, bulk: bool) -> None:
     bench.server.rules.append(randomly(0.25, FAILURES, seed=7))
-    media = tagged(80, tags=4)
+    media = tagged(50, tags=3)
     bench.put(media)
     delivery = bench.deliver(bulk=bulk, limits=Limits(records=12))
     assert delivery.error is None
     assert bench.server.store == expected(media)
-    assert bench.counts() == {"done": 80}
+    assert bench.counts() == {"done": 50}
     assert 0 < delivery.counters.repeats < 0.6 * delivery.counters.requests
 
 

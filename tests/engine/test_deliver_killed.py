@@ -31,7 +31,7 @@ with Ledger(Path(sys.argv[1])) as ledger:
 @pytest.mark.parametrize("bulk", [True, False], ids=["bulk", "single"])
 def test_a_killed_delivery_goes_on_where_it_was(tmp_path: Path, bulk: bool) -> None:
     state = tmp_path / "state.db"
-    media = tagged(150, tags=3)
+    media = tagged(100, tags=3)
     with Ledger(state) as ledger, MediaServer() as unused:
         Bench(ledger, unused).put(media)
     reached = threading.Event()
@@ -46,7 +46,7 @@ def test_a_killed_delivery_goes_on_where_it_was(tmp_path: Path, bulk: bool) -> N
     with MediaServer([], notice, randomly(0.25, FAILURES, seed=5)) as server:
         for _ in range(KILLS):
             reached.clear()
-            kill_at[0] = len(server.requests) + 15
+            kill_at[0] = len(server.requests) + 10
             command = [sys.executable, "-c", DELIVER, str(state), server.recognition_url, server.bulk_url, str(bulk)]
             with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
                 assert reached.wait(60)
