@@ -44,7 +44,7 @@ def _summary(made: Conversion, model_dir: Path, seconds: float) -> str:
     cost = f"{made.gflop:,.3g} GFLOP an image, " if made.gflop is not None else ""
     return (
         f"{project.model.name}: {made.layers} layers, {made.parameters:,} parameters, "
-        f"{cost}images of {project.width}x{project.height}, {len(project.tags):,} tags\n"
+        f"{cost}{project.width}x{project.height} pixels, {len(project.tags):,} tags\n"
         f"{files}\nwritten to {model_dir} in {seconds:.1f} s"
     )
 

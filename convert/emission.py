@@ -43,7 +43,7 @@ class Emission:
             has = ", ".join(str(array.shape) for array in found) or "none"
             needs = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
             raise ConvertError(
-                f"{self.model.path}: layer {layer.name} needs weights of the shapes {needs}, the file has {has}: "
+                f"layer {layer.name} needs weights of the shapes {needs}, the file has {has}: "
                 "save the whole model again with Keras."
             )
         self.parameters += sum(math.prod(shape) for shape in wanted.values())

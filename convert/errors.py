@@ -12,6 +12,10 @@ CURE = "copy or download it again, or save it once more with Keras"
 class ConvertError(EngineError):
     """A project cannot be converted; `str(error)` names the file, what is wrong and the way out."""
 
+    def __init__(self, sentence: str) -> None:
+        # Names out of a damaged or crafted file may hold terminal escapes or what no encoding can print.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence))
+
 
 class UnknownLayer(ConvertError):
     """A layer that the direct way does not know; another exporter might."""

@@ -1,6 +1,7 @@
 """The direct way: an open Keras model -> an ONNX graph with the engine's input and output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,18 +53,15 @@ def export(model: KerasModel, network: Network, size: tuple[int, int], precision
     The graph takes `pixels`, uint8 [N, height, width, 3] RGB, and gives `scores`, float32 [N, outputs]. Under fp16
     everything between the division by 255 and the last activation is float16.
     """
-    _check_scores(network)
+    with _naming(model.path):
+        _check_scores(network)
     to = GraphBuilder(np.dtype(PRECISIONS[precision]))
     out = Emission(model, to, foldable(network), network.output)
     values: dict[str, Value] = {}
     for layer in network.layers:
         to.scope = layer.name
-        if layer.kind == "InputLayer":
-            values[layer.name] = _preprocessed(to, layer, size)
-            continue
-        if layer.kind not in EMIT:
-            raise UnknownLayer(f"layer {layer.name} is a {layer.kind}, which the direct conversion does not know.")
-        values[layer.name] = EMIT[layer.kind](layer, [values[name] for name in layer.inputs], out)
+        with _naming(model.path):
+            values[layer.name] = _emitted(layer, [values[name] for name in layer.inputs], out, size)
     scores = out.widen(network.layers[-1], values[network.output])
     if len(scores.shape) != 1:
         raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
@@ -76,6 +74,25 @@ def export(model: KerasModel, network: Network, size: tuple[int, int], precision
         gflop=2e-9 * to.macs,
         write=partial(write_onnx, graph=graph, weights=to.weights),
     )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the file to errors about a layer, which do not know it."""
+    try:
+        yield
+    except ConvertError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _emitted(layer: Layer, inputs: list[Value], out: Emission, size: tuple[int, int]) -> Value:
+    if layer.kind == "InputLayer":
+        return _preprocessed(out.to, layer, size)
+    if layer.kind not in EMIT:
+        raise UnknownLayer(f"layer {layer.name} is a {layer.kind}, which the direct conversion does not know.")
+    return EMIT[layer.kind](layer, inputs, out)
 
 
 def _preprocessed(to: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:

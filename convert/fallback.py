@@ -6,7 +6,6 @@ It needs TensorFlow (extra `keras`) and memory far beyond the model's size, so i
 import importlib.util
 import math
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import onnx
 import psutil
 
+from convert.child import run_child
 from convert.errors import ConvertError, UnknownLayer
 from convert.exporter import Export
 from convert.graph import layer_names
@@ -66,10 +66,8 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _write(source: Path, path: Path, size: tuple[int, int]) -> str:
-    command = [sys.executable, "-m", "convert.tf2onnx_child", str(source.absolute()), str(path), *map(str, size)]
-    command += [str(OPSET)]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE)  # noqa: S603
+        done = run_child("tf2onnx_child", [str(source.absolute()), str(path), *map(str, (*size, OPSET))], _PATIENCE)
     except subprocess.TimeoutExpired:
         raise ConvertError(f"{source}: tf2onnx did not finish within {_PATIENCE / 60:.0f} minutes.") from None
     if done.returncode or not path.is_file():

@@ -93,10 +93,16 @@ def _name(entry: Config) -> str:
     return str(entry.get("name") or entry["config"]["name"])
 
 
+def _kind(entry: Config) -> str:
+    """The class, with its module where that is not Keras' own layers: Keras 3 has an operation Multiply, too."""
+    module = entry.get("module") or "keras.layers"
+    return str(entry["class_name"] if module == "keras.layers" else f"{module}.{entry['class_name']}")
+
+
 def _sequential(entries: list[Config]) -> tuple[list[Layer], str]:
-    layers = [Layer(_name(entry), entry["class_name"], entry["config"], ()) for entry in entries]
+    layers = [Layer(_name(entry), _kind(entry), entry["config"], ()) for entry in entries]
     if layers[0].kind != "InputLayer":
-        layers.insert(0, Layer("input", "InputLayer", layers[0].config, ()))
+        layers.insert(0, Layer("sequential/input", "InputLayer", layers[0].config, ()))
     chain = [layers[0]]
     chain += [Layer(b.name, b.kind, b.config, (a.name,)) for a, b in pairwise(layers)]
     return chain, chain[-1].name
@@ -106,7 +112,7 @@ def _functional(path: Path, config: Config, entries: list[Config]) -> tuple[list
     outputs = _endpoints(config["output_layers"])
     if len(outputs) != 1:
         raise ConvertError(f"{path}: the model has {len(outputs)} outputs, the engine reads one score for each tag.")
-    layers = [Layer(_name(e), e["class_name"], e["config"], _inputs(path, e)) for e in entries]
+    layers = [Layer(_name(e), _kind(e), e["config"], _inputs(path, e)) for e in entries]
     return layers, outputs[0]
 
 

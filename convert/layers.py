@@ -89,6 +89,8 @@ def _rescaling(layer: Layer, inputs: Sequence[Value], out: Emission) -> Value:
 
 
 def _merge(op: str, layer: Layer, inputs: Sequence[Value], out: Emission) -> Value:
+    if len(inputs) < 2:
+        raise ConvertError(f"layer {layer.name} ({layer.kind}) has {len(inputs)} inputs, it needs two or more.")
     rank = max(len(x.shape) for x in inputs)
     # Keras gives the shorter one axes of length 1 after N: features [c] meet a picture [c, h, w] as [c, 1, 1].
     inputs = [x if len(x.shape) == rank else out.to.reshape(x, (*x.shape, 1, 1)) for x in inputs]

@@ -116,7 +116,7 @@ def staged(folder: Path, keep: bool) -> Iterator[Path]:
         _swap(staging, folder)
     except OSError as error:
         raise ConvertError(
-            f"{folder} cannot be written ({error.strerror or error}): free space or name another."
+            f"{folder} cannot be written ({error.strerror or error}): make room, close what uses it, or name another."
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -7,10 +7,11 @@ weights need no such care: they are plain bytes at a known place.
 
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from convert.errors import CURE, ConvertError, reading
+from convert.child import run_child
+from convert.errors import CURE, ConvertError
 from convert.graph import layer_names
 from convert.h5 import KerasModel, open_h5
 from convert.keras_archive import open_keras
@@ -30,17 +31,17 @@ def _open(path: Path) -> KerasModel:
 
 def _check(path: Path) -> None:
     """Raises ConvertError if HDF5 hangs or crashes on `path`; other faults are for this process to find."""
-    command = [sys.executable, "-m", "convert.source", str(path.absolute())]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)  # noqa: S603
+        done = run_child("source", [str(path.absolute())], PATIENCE)
     except subprocess.TimeoutExpired:
         raise ConvertError(f"{path} is damaged (HDF5 did not finish within {PATIENCE:.0f} s): {CURE}.") from None
-    if done.returncode not in (0, 1):  # 1: an exception of Python's, which will come here too
+    if done.returncode:
         raise ConvertError(f"{path} is damaged (HDF5 crashed on it): {CURE}.")
 
 
 def _look(path: Path) -> None:
-    with closing(_open(path)) as model, reading(path):
+    # What Python can catch, it will catch again in the process that asked.
+    with suppress(Exception), closing(_open(path)) as model:
         for name in layer_names(model.config):
             model.weights(name)
 
