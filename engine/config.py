@@ -82,7 +82,9 @@ class RunConfig(BaseModel):
     vram_limit: Size | None = Field(None, description="VRAM the session may take, for example 1.5G.")
     intra_op_threads: int | None = Field(None, ge=1, description="CPU threads of the model. Default: the cores.")
     submitters: int = Field(1, ge=1, le=4, description="Threads that feed the session; 2 only where a GPU is fast.")
-    workspace: bool = Field(True, description="CUDA: let cuDNN take a large workspace.")
+    workspace: bool | None = Field(
+        None, description="CUDA: let cuDNN take a large workspace. Default: where 4 GB are to be had."
+    )
 
     # What is shown.
     json_output: bool = Field(False, alias="json", description="End with one JSON object on stdout.")

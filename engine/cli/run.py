@@ -82,7 +82,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
             say(f"{ledger.forget():,} media will be tagged again; the service keeps tags that they no longer get")
         precision, threshold = fix(ledger, model, settings.precision, settings.threshold)
         session = open_session(model, precision, session_config(settings))
-        say(f"{model.project} on {session.device}, {session.precision}, batches of {session.batch_size}")
+        say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
         api = MediaApi(where.api, where.token, stop)
         stack.callback(api.close)
         delivery = None if settings.dry_run else delivery_of(settings, ledger, api, stop)
@@ -103,7 +103,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
             precision=session.precision,
             batch_size=session.batch_size,
             peak_rss_mb=peak_rss_mb(),
-            peak_vram_mb=None,
+            peak_vram_mb=session.peak_vram_mb,
             ledger=ledger.counts(),
             interrupted=interrupted,
         )
