@@ -1,5 +1,7 @@
 """Pictures in an S3 bucket (MinIO and its like included), by obstore; needs the extra `s3`."""
 
+from datetime import timedelta
+
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
@@ -8,6 +10,8 @@ from engine.errors import StorageError, Unreadable
 from engine.storage import MAX_FILE_SIZE, decoded_key, key_parts, short, too_large
 from engine.types import FileState
 
+_RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # obstore's own: 10 times, 180 s
+
 
 class S3Storage:
     """`s3://bucket[/prefix]`. Endpoint, region and keys come from the AWS_* variables, which obstore reads itself."""
@@ -15,7 +19,7 @@ class S3Storage:
     def __init__(self, root: str) -> None:
         try:
             # Plain HTTP only happens where AWS_ENDPOINT_URL says so: a NAS in one's own network.
-            self._store = S3Store.from_url(root, client_options={"allow_http": True})
+            self._store = S3Store.from_url(root, client_options={"allow_http": True}, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
             raise StorageError(f"The storage {root} cannot be used: {_first_line(error)}") from error
 
