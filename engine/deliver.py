@@ -88,7 +88,7 @@ class Delivery:
                 self._changed.clear()
                 draining = self._draining  # read before the outbox is: what came before `drain` is still found
                 now = asyncio.get_running_loop().time()
-                if self._launch(now) and draining:
+                if self._launch(now, hurry=draining) and draining:
                     break
                 self._check_patience(now)
                 await self._wait(now)
@@ -109,10 +109,10 @@ class Delivery:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
 
-    def _launch(self, now: float) -> bool:
+    def _launch(self, now: float, *, hurry: bool) -> bool:
         """Fill the free connections; True if nothing is left, in the outbox or under way."""
         while now >= self._gate.opens_at and len(self._tasks) < (self._connections if self._gate.open else 1):
-            chunk = self._backlog.next(now, knocking=not self._gate.open)
+            chunk = self._backlog.next(now, knocking=not self._gate.open, hurry=hurry)
             if chunk is None:
                 return not self._tasks and self._backlog.empty()
             task = asyncio.create_task(self._exchange.deliver(chunk))

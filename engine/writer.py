@@ -65,7 +65,8 @@ class Writer:
             self._give_up(error, [future for _, future in changes])
             return
         for _, future in changes:
-            future.set_result(None)
+            if future.set_running_or_notify_cancel():  # cancelled: done all the same, nobody asks any more
+                future.set_result(None)
         self._on_commit()
 
     def _give_up(self, error: sqlite3.Error | LedgerError, futures: list[Future[None]]) -> None:
@@ -75,6 +76,7 @@ class Writer:
         first = self._failed is None
         self._failed = error if isinstance(error, LedgerError) else explain(self._path, error)
         for future in futures:
-            future.set_exception(self._failed)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(self._failed)
         if first:
             self._on_error(self._failed)
