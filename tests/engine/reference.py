@@ -10,10 +10,11 @@ import math
 import numpy as np
 
 
-def target_size(rows, columns, height, width):
+def target_size(shape, height, width):
     """Both sides by the smaller of the two scales, in float32, half to even."""
-    scale = min(np.float32(height) / np.float32(rows), np.float32(width) / np.float32(columns))
-    return tuple(max(1, int(np.round(scale * np.float32(side)))) for side in (rows, columns))
+    rows, columns = (np.float32(side) for side in shape[:2])
+    scale = min(np.float32(height) / rows, np.float32(width) / columns)
+    return max(1, int(np.round(scale * rows))), max(1, int(np.round(scale * columns)))
 
 
 def area(size, count):
@@ -40,7 +41,7 @@ def centred(size, count):
 
 def fit(rgb, height, width):
     """uint8 [h, w, 3] to float64 [height, width, 3] in 0..255."""
-    rows, columns = target_size(*rgb.shape[:2], height, width)
+    rows, columns = target_size(rgb.shape, height, width)
     along_y = centred(rows, height) @ area(rgb.shape[0], rows)
     along_x = centred(columns, width) @ area(rgb.shape[1], columns)
     return along_x @ np.tensordot(along_y, rgb.astype(np.float64), 1)

@@ -91,7 +91,7 @@ def test_a_plain_picture_stays_plain(value, rows, columns):
     ],
 )
 def test_target_size(shape, expected):
-    assert target_size(shape, 512, 512) == expected == reference.target_size(*shape, 512, 512)
+    assert target_size(shape, 512, 512) == expected == reference.target_size(shape, 512, 512)
 
 
 def test_an_odd_padding_shifts_by_half_a_pixel():
