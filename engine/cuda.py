@@ -113,7 +113,7 @@ def _missing(ort: Ort, said: str, load: Load) -> str:
     except OSError as error:
         reason = first_line(error)
         found = re.match(r"(\S+\.so[.\d]*): cannot open shared object", reason)
-        libraries = [found[1]] if found else re.findall(r"Failed to load ([^\s:]+\.(?:so[.\d]*|dll))", said)
+        libraries = [found[1]] if found else re.findall(r"Failed to load (.+?\.(?:so[.\d]*|dll)):", said)
         if libraries:
             names = ", ".join(dict.fromkeys(re.split(r"[\\/]", library)[-1] for library in libraries))
             return f"CUDA's library {names} is missing"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import psutil
 
+_UNLIMITED = 1 << 16
+
 
 def cores() -> int:
     """Physical cores this process may use: affinity and a container's quota counted, hyper-threads not."""
@@ -13,13 +15,17 @@ def cores() -> int:
     return max(1, min(usable, physical, _quota()))
 
 
-def _quota() -> int:
-    """Cores that a cgroup (v2) allows; as many as one likes where there is none."""
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that a cgroup (v2, else v1) allows; as many as one likes where there is none."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return 1 << 16
+        if (root / "cpu.max").exists():
+            quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (root / "cpu/cpu.cfs_period_us").read_text(encoding="ascii")
+        return max(1, int(quota) // int(period)) if int(quota) > 0 else _UNLIMITED
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return _UNLIMITED
 
 
 def peak_rss_mb() -> float:

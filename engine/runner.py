@@ -119,5 +119,5 @@ def cuda_session(ort: Ort, file: Path, options: dict[str, str]) -> Ort:
     session.disable_fallback()
     used = session.get_providers()[0]
     if used != PROVIDER:
-        raise Unavailable(f"ONNX Runtime took {used} instead of CUDA and does not say why", cure(ort))
+        raise Unavailable(f"ONNX Runtime took {used} instead of CUDA, see its log above", cure(ort))
     return session

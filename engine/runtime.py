@@ -19,8 +19,8 @@ DISTRIBUTIONS = (
     "onnxruntime-training",
 )
 """Every one of them writes the same package folder, so the one installed last wins, in parts."""
-FATAL = 4
-"""ONNX Runtime's log severity: what matters reaches us as an exception, or is asked for (`get_providers`)."""
+ERROR = 3
+"""ONNX Runtime's log severity: why CUDA does not load it says nowhere but in its log."""
 
 OUT_OF_MEMORY = (
     "failed to allocate",
@@ -64,7 +64,7 @@ def import_runtime() -> Ort:
             f"ONNX Runtime is installed but does not start ({first_line(error)}): on Windows the Microsoft Visual C++ "
             "redistributable is the usual cure, else install it again"
         ) from None
-    onnxruntime.set_default_logger_severity(FATAL)
+    onnxruntime.set_default_logger_severity(ERROR)
     return onnxruntime
 
 
