@@ -3,6 +3,7 @@
 Submitting and recording are threads of their own: while the ledger waits for the disk, the session has its next batch.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
@@ -11,10 +12,13 @@ import numpy as np
 
 from engine.batch import Batcher
 from engine.errors import SessionError, Stopped
-from engine.flow import Channel, Meter, Stop
+from engine.flow import Channel, Closed, Meter, Stop
 from engine.session import Session
 from engine.tags import records
 from engine.types import Media, Scores, Tagged
+
+COMMITS_AHEAD = 8
+"""Batches on their way to the disk at once: enough for a disk with 30 ms an fsync, few to lose in a kill."""
 
 
 class Scored(NamedTuple):
@@ -75,16 +79,28 @@ class Inference:
             self.scored.put(Scored(media, scores), self.inferring)
 
     def record(self) -> None:
-        """The recorder's thread."""
+        """The recorder's thread. A few batches may be on their way to the disk, so that they share its commits."""
+        committing: deque[Future[None]] = deque()
         while True:
-            media, scores = self.scored.get(self.recording)
+            try:
+                media, scores = self.scored.get(self.recording)
+            except Closed:
+                for future in committing:
+                    future.result()
+                raise
             with self.recording.working(items=len(media)):
-                tagged = [
-                    Tagged(item, records(row, self._tags, self._threshold))
-                    for item, row in zip(media, scores, strict=True)
-                ]
-                self._register.store(tagged).result()
-                self._stored(tagged)
+                committing.append(self._store(media, scores))
+            if len(committing) > COMMITS_AHEAD:
+                with self.recording.working(items=0):
+                    committing.popleft().result()
+
+    def _store(self, media: Sequence[Media], scores: Scores) -> Future[None]:
+        tagged = [
+            Tagged(item, records(row, self._tags, self._threshold)) for item, row in zip(media, scores, strict=True)
+        ]
+        future = self._register.store(tagged)
+        future.add_done_callback(lambda done: None if done.exception() else self._stored(tagged))
+        return future
 
     def _check(self, scores: Scores, media: Sequence[Media]) -> None:
         """A NaN compares as false with any threshold: without this check it would read as "no tags"."""

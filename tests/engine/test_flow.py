@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from engine.errors import Stopped
-from engine.flow import Channel, Closed, Meter, Room, Stop, Stage
+from engine.flow import Channel, Closed, Meter, Room, Stage, Stop
 
 
 def in_thread(work) -> threading.Thread:
