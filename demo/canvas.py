@@ -83,7 +83,8 @@ class Canvas:
 
     def _fixed(self, points: Sequence[Point]) -> npt.NDArray[np.int32]:
         pixels = np.asarray(points, np.float64) * self.scale + self.origin
-        return np.rint(pixels * 2**_SHIFT).astype(np.int32)
+        fixed: npt.NDArray[np.int32] = np.rint(pixels * 2**_SHIFT).astype(np.int32)
+        return fixed
 
 
 def arc(centre: Point, radii: Point, start: float = 0, end: float = 360, count: int = 48) -> list[Point]:

@@ -126,11 +126,11 @@ def _kind(rng: np.random.Generator, formats: Sequence[str]) -> str:
 def _broken(folder: Path, number: int, seed: int) -> Truth:
     rng = np.random.default_rng((seed, number, 1))
     how = BREAKS[number % len(BREAKS)]
-    data = {
-        "truncated": lambda: encode(paint(draw_scene(rng), 200, 200), "jpeg")[: int(rng.integers(700, 2000))],
-        "empty": lambda: b"",
-        "text": lambda: b"I was saved from a web page that is gone.\n",
-    }[how]()
+    data = b""
+    if how == "truncated":
+        data = encode(paint(draw_scene(rng), 200, 200), "jpeg")[: int(rng.integers(700, 2000))]
+    elif how == "text":
+        data = b"I was saved from a web page that is gone.\n"
     path = _path(rng, number, ".jpg", stem=f"{how} file")
     _write(folder / path, data)
     return Truth(path, (), how)

@@ -72,9 +72,8 @@ def test_size_and_format_can_be_chosen(kind: str, tmp_path: Path) -> None:
 def test_gray_pictures_claim_no_colour(tmp_path: Path) -> None:
     for item in render(tmp_path, 40, 4, formats=["png-gray"]):
         assert not {"blue_hair", "blonde_hair", "pink_hair", "red_eyes", "blue_eyes"} & set(item.tags)
-        assert (
-            cv2.imdecode(np.frombuffer((tmp_path / item.path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED).ndim == 2
-        )
+        pixels = cv2.imdecode(np.frombuffer((tmp_path / item.path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert pixels is not None and pixels.ndim == 2
 
 
 def test_f1() -> None:

@@ -8,6 +8,10 @@ from engine.errors import Stopped
 from engine.flow import Channel, Closed, Meter, Room, Stage, Stop
 
 
+def waits(channel: Channel[int]) -> None:
+    channel.get()
+
+
 def in_thread(work) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -81,7 +85,7 @@ def test_a_stage_that_raises_stops_the_run_and_is_not_lost() -> None:
     def fail() -> None:
         raise ValueError("broken stage")
 
-    stages = [Stage(Meter("wait"), 2, lambda: channel.get() and None, stop), Stage(Meter("fail"), 1, fail, stop)]
+    stages = [Stage(Meter("wait"), 2, lambda: waits(channel), stop), Stage(Meter("fail"), 1, fail, stop)]
     for stage in stages:
         stage.start()
     for stage in stages:

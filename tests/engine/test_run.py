@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ def command(server: MediaServer, model: Path, storage: Path, state: Path, *more:
     return [*ENGINE, "run", "--model", str(model), *urls, "--storage", str(storage), "--state", str(state), *more]
 
 
-def run(arguments: list[str], cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[str], *, cwd: Path | None = None, **env: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         arguments, cwd=cwd, env=environment(**env), capture_output=True, text=True, encoding="utf-8", timeout=100
     )
@@ -58,7 +59,7 @@ def expected(pictures: Path, tiny_model: Path) -> dict[tuple[str, str], str]:
     result = run([*ENGINE, "tag", "--model", str(tiny_model), "--json", str(pictures)])
     assert result.returncode == 0, result.stderr
     ids = {name: str(number) for number, name in catalogue(pictures)}
-    records = {}
+    records: dict[tuple[str, str], str] = {}
     for line in result.stdout.splitlines():
         entry = json.loads(line)
         name = Path(entry["path"]).relative_to(pictures).as_posix()
@@ -142,7 +143,7 @@ def test_another_threshold_on_the_same_ledger_is_refused(pictures, tiny_model, t
 
 
 def test_a_library_needs_no_service(pictures, tiny_model, tmp_path) -> None:
-    data = {"XDG_DATA_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
+    data: dict[str, Any] = {"XDG_DATA_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
     arguments = [*ENGINE, "run", "--library", str(pictures), "--model", str(tiny_model), "--json"]
     first = run(arguments, **data)
     assert first.returncode == 0, first.stderr
@@ -203,6 +204,6 @@ def test_settings_come_from_flags_then_environment_then_file(pictures, tiny_mode
 def test_an_unknown_setting_is_an_error(where, tiny_model, tmp_path) -> None:
     file = tmp_path / "my.toml"
     file.write_text("bach_size = 2\n" if where == "file" else "", encoding="utf-8")
-    env = {"ENGINE_BACH_SIZE": "2"} if where == "environment" else {}
+    env: dict[str, Any] = {"ENGINE_BACH_SIZE": "2"} if where == "environment" else {}
     result = run([*ENGINE, "run", "--library", str(tmp_path), "--model", str(tiny_model), "--config", str(file)], **env)
     assert result.returncode == 1 and "bach_size" in result.stderr.lower()
