@@ -91,6 +91,7 @@ def cpu_options(ort: Ort, threads: int) -> Ort:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding wants the cores meanwhile
     options.enable_mem_pattern = False  # its block comes on top of the arena's: twice the activations
     return options
 

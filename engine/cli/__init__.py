@@ -5,7 +5,7 @@ from importlib import metadata
 
 import typer
 
-from engine.cli import deliver, doctor, rooms, run, status, tag
+from engine.cli import deliver, doctor, rooms, run, status, tag, tune
 from engine.cli.console import say
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, status, deliver, tag, doctor, rooms):
+for module in (run, status, deliver, tag, tune, doctor, rooms):
     module.register(app)
 
 OWN = "deepdanbooru-engine"

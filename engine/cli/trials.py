@@ -1,0 +1,200 @@
+"""Races between settings: each is measured in turns, so that what else the machine does falls on all of them alike."""
+
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engine.cli.tag import LocalFiles
+from engine.config import RunConfig
+from engine.errors import EngineError, SessionError
+from engine.flow import Stop
+from engine.model import Model
+from engine.ortsession import OrtSession
+from engine.pipeline import Parts, Pipeline
+from engine.probe import sample
+from engine.session import open_session, session_config
+from engine.source import FileList
+from engine.types import FileState, Media, Outcome, Tagged
+
+Settings = Mapping[str, Any]
+"""Values of RunConfig's fields."""
+
+MARGIN = 0.05
+"""A setting must be so much faster than the default to be taken: below that it may as well be chance."""
+PICTURES = 6
+SIDES = 1200, 1800  # of a rendered picture: 2.2 MP, as catalogues have them
+
+
+@dataclass
+class Trial:
+    """One setting in a race. `rates`: images/s, round by round; None in it where it did not fit into memory."""
+
+    settings: Settings
+    rates: list[float | None] = field(default_factory=list)
+    vram_mb: float | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """The median; None if it ever did not fit."""
+        rates = [rate for rate in self.rates if rate is not None]
+        return statistics.median(rates) if len(rates) == len(self.rates) else None
+
+    def gain(self, first: "Trial") -> float:
+        """How many times as fast as `first`: the median over the rounds, 0 if it did not fit."""
+        if self.rate is None or first.rate is None:
+            return 0.0
+        return statistics.median(
+            (mine or 0) / (other or 1) for mine, other in zip(self.rates, first.rates, strict=True)
+        )
+
+
+def race(candidates: Sequence[Settings], measure: Callable[[Trial], float | None], rounds: int) -> list[Trial]:
+    """Measure all candidates `rounds` times, in turns and there and back. The first is the default."""
+    trials = [Trial(settings) for settings in candidates]
+    for turn in range(rounds):
+        for trial in trials if turn % 2 == 0 else reversed(trials):
+            trial.rates.append(measure(trial))
+    return trials
+
+
+def winner(trials: Sequence[Trial]) -> Trial:
+    """The fastest if it beats the default, the first, by more than `MARGIN`; else the default, if that fitted."""
+    if trials[0].rate is None:
+        return max(trials, key=lambda trial: trial.rate or 0.0)
+    best = max(trials, key=lambda trial: trial.gain(trials[0]))
+    return best if best.gain(trials[0]) > 1 + MARGIN else trials[0]
+
+
+class Bench:
+    """Measures a model under settings, on one machine."""
+
+    def __init__(self, model: Model, base: RunConfig, seconds: float) -> None:
+        """`seconds`: about how long one measurement takes."""
+        self._model, self._base, self._seconds = model, base, seconds
+
+    def open(self, settings: Settings) -> OrtSession:
+        chosen = self._base.model_copy(update=dict(settings))
+        return open_session(self._model, self._model.precision(chosen.precision), session_config(chosen))
+
+    def model_alone(self, trial: Trial) -> float | None:
+        """Images/s of the session on pixels that are there already, fed by as many threads as `submitters` says."""
+        try:
+            session = self.open(trial.settings)
+            rate = _feed(session, self._pixels(session.batch_size), trial.settings.get("submitters", 1), self._seconds)
+        except SessionError:
+            return None
+        trial.vram_mb = session.peak_vram_mb
+        wanted = trial.settings.get("batch_size")
+        return rate if wanted in (None, session.batch_size) else None
+
+    def end_to_end(self, trial: Trial, files: Sequence[str]) -> float:
+        """Images/s from files to records, as in `engine run`, but with nothing kept and nothing posted."""
+        session = self.open(trial.settings)
+        rate = _feed(session, self._pixels(session.batch_size), 1, 0)
+        count = max(3 * session.batch_size, int(rate * self._seconds))
+        chosen = self._base.model_copy(update={**trial.settings, "limit": None, "segment_start": 0})
+        stop, register = Stop(), _Nothing()
+        parts = Parts(
+            catalogue=FileList(list(itertools.islice(itertools.cycle(files), count))),
+            storage=LocalFiles(),
+            preprocessing=self._model.preprocessing,
+            tags=self._model.tags,
+            threshold=0.5,
+            session=session,
+            register=register,
+        )
+        pipeline = Pipeline(parts, chosen, stop)
+        began = time.perf_counter()
+        pipeline.run()
+        seconds = time.perf_counter() - began
+        if not pipeline.tally.images:
+            raise EngineError(
+                f"none of the pictures can be decoded, the first is {files[0]}: give others with --pictures"
+            )
+        return pipeline.tally.images / seconds
+
+    def _pixels(self, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        shape = self._model.preprocessing
+        return sample(count, shape.height, shape.width)
+
+
+def _feed(session: OrtSession, pixels: np.ndarray[Any, np.dtype[np.uint8]], submitters: int, seconds: float) -> float:
+    """Images/s over at least one batch a submitter, after one that warms up."""
+    session.run(pixels)
+    errors: list[BaseException] = []
+    batches = [0] * submitters
+    began = time.perf_counter()
+
+    def submit(number: int) -> None:
+        try:
+            while not batches[number] or time.perf_counter() - began < seconds:
+                session.run(pixels)
+                batches[number] += 1
+        except SessionError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=submit, args=(number,), daemon=True) for number in range(submitters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return sum(batches) * len(pixels) / (time.perf_counter() - began)
+
+
+@contextmanager
+def rendered_pictures() -> Iterator[list[str]]:
+    """JPEG files of noise that decode about as slowly as drawings of their size do."""
+    noise = np.random.default_rng(0)
+    with TemporaryDirectory(prefix="engine-tune-") as folder:
+        files = []
+        for number in range(PICTURES):
+            coarse = noise.integers(0, 256, (SIDES[1] // 30, SIDES[0] // 30, 3), np.uint8)
+            picture = cv2.resize(coarse, SIDES, interpolation=cv2.INTER_CUBIC)
+            file = Path(folder) / f"{number}.jpg"
+            file.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+            files.append(str(file))
+        yield files
+
+
+class _Nothing:
+    """Keeps nothing."""
+
+    def __init__(self) -> None:
+        self._give_back: Callable[[int], None] = lambda _: None
+
+    def admit(self, page: Sequence[Media]) -> list[Media]:
+        return list(page)
+
+    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+        return []
+
+    def retry(self, media: Sequence[Media]) -> Future[None]:
+        return self._done(0)
+
+    def on_room(self, give_back: Callable[[int], None]) -> None:
+        self._give_back = give_back
+
+    def store(self, tagged: Sequence[Tagged]) -> Future[None]:
+        return self._done(len(tagged))
+
+    def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
+        return self._done(1)
+
+    def _done(self, count: int) -> Future[None]:
+        self._give_back(count)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done

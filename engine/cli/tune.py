@@ -1,0 +1,147 @@
+"""`engine tune`: finds by measuring what the defaults only guess, and writes it into engine.toml."""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.cli.console import log_to_stderr, say, sentences
+from engine.cli.settings import CONFIG_FILE, load, options
+from engine.cli.tag import pictures as listed
+from engine.cli.trials import MARGIN, Bench, Settings, Trial, race, rendered_pictures, winner
+from engine.config import RunConfig
+from engine.errors import ConfigError
+from engine.machine import cores
+from engine.model import Model, open_model
+from engine.vram import LARGEST
+
+TUNED = ("batch_size", "intra_op_threads", "decode_threads", "workspace", "submitters")
+FLAGS = ("device", "precision", "vram_limit", "verbose")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="Measure which batch size and threads are fastest here, and write them into engine.toml.")(tune)
+
+
+@options(RunConfig, "model", *FLAGS)
+def tune(
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder of pictures like yours; rendered ones by default.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="About how long one measurement takes.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each setting is measured.")] = 5,
+    config: Annotated[
+        Path | None, typer.Option(help="The settings file to write; engine.toml here by default.")
+    ] = None,
+    flags: Mapping[str, Any] = {},
+) -> None:
+    with sentences():
+        file = config or CONFIG_FILE
+        settings = load(RunConfig, flags, file if file.exists() else None)
+        log_to_stderr(settings.verbose)
+        if settings.model is None:
+            raise ConfigError("--model is missing: the folder that `engine convert` wrote")
+        base = settings.model_copy(update={name: RunConfig.model_fields[name].default for name in TUNED})
+        model = open_model(settings.model)
+        bench = Bench(model, base, seconds)
+        session = bench.open({})
+        say(f"{model.project} in {session.precision} on {session.why}")
+        start, device = session.batch_size, session.device
+        del session  # a small card has no room for two
+        found = on_cuda(bench, start, rounds) if device == "cuda" else on_cpu(bench, start, rounds, pictures)
+        compare_precisions(bench, model, base.precision, found, rounds)
+        write(file, found)
+        typer.echo(f"{file}: " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in found.items()))
+
+
+def on_cpu(bench: Bench, start: int, rounds: int, folder: Path | None) -> Settings:
+    """The batch by the model alone, the threads' shares end to end: decoding and the model want the same cores."""
+    found = winner(show("batch", race(around(start, 8), bench.model_alone, rounds))).settings
+    with ExitStack() as stack:
+        files = list(listed([folder])) if folder else stack.enter_context(rendered_pictures())
+        shares = [{**found, "intra_op_threads": model, "decode_threads": decode} for model, decode in splits(cores())]
+        trials = race(shares, lambda trial: bench.end_to_end(trial, files), rounds)
+    return winner(show("threads, from file to tags", trials)).settings
+
+
+def on_cuda(bench: Bench, start: int, rounds: int) -> Settings:
+    """Batch, then cuDNN's workspace, then a second submitter: each with what was found before."""
+    found = winner(show("batch", race(around(start, LARGEST), bench.model_alone, rounds))).settings
+    for name, values in (("workspace", (False, True)), ("submitters", (1, 2))):
+        candidates = [{**found, name: value} for value in values]
+        found = winner(show(name, race(candidates, bench.model_alone, rounds))).settings
+    return found
+
+
+def around(start: int, largest: int) -> list[Settings]:
+    """The default batch first, then the powers of two up to `largest`."""
+    sizes = [2**power for power in range(largest.bit_length()) if 2**power != start]
+    return [{"batch_size": size} for size in (start, *sizes)]
+
+
+def splits(count: int) -> list[tuple[int, int]]:
+    """(threads of the model, threads that decode) for so many cores; the default, all and all, first."""
+    fewer, half = max(1, count - 1), max(1, count // 2)
+    return list(dict.fromkeys([(count, count), (count, half), (count, 1), (fewer, count), (fewer, 1)]))
+
+
+def compare_precisions(bench: Bench, model: Model, chosen: str | None, found: Settings, rounds: int) -> None:
+    """Say what the other verified precisions would bring; taking one is the user's decision: its scores differ."""
+    first = model.precision(chosen).name
+    others = [name for name, it in model.precisions.items() if name != first and it.verdict == "pass"]
+    if others:
+        candidates = [{**found, "precision": name} for name in (first, *others)]
+        show("precision (not changed: --precision takes another)", race(candidates, bench.model_alone, rounds))
+
+
+def show(title: str, trials: Sequence[Trial]) -> Sequence[Trial]:
+    """Print a race as a table: images/s as median and range, against the default."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.settings))
+    table = Table(*names, "images/s", "range", "against default", title=title, title_justify="left")
+    best = winner(trials)
+    for trial in trials:
+        rates = [rate for rate in trial.rates if rate is not None]
+        row = [str(trial.settings[name]) for name in names]
+        if trial.rate is None:
+            row += ["does not fit", "", ""]
+        else:
+            row += [f"{trial.rate:.2f}", f"{min(rates):.2f}-{max(rates):.2f}", f"x {trial.gain(trials[0]):.2f}"]
+        table.add_row(*row, style="bold" if trial is best else None)
+    Console().print(table)
+    if best is trials[0] and len(trials) > 1:
+        typer.echo(f"nothing is faster than the default by more than {MARGIN:.0%}")
+    return trials
+
+
+def write(file: Path, found: Settings) -> None:
+    """Put keys into a TOML file and leave the rest as it is, comments too. Raises `ConfigError` where that fails."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    before = tomllib.loads(text)
+    lines = text.splitlines()
+    for key, value in found.items():
+        line = f"{key} = {json.dumps(value)}"
+        at = [number for number, old in enumerate(lines) if re.match(rf"\s*{key}\s*=", old)]
+        if at:
+            lines[at[0]] = line
+        else:
+            lines.insert(next((n for n, old in enumerate(lines) if old.lstrip().startswith("[")), len(lines)), line)
+    text = "\n".join(lines) + "\n"
+    try:
+        good = tomllib.loads(text) == {**before, **found}
+    except tomllib.TOMLDecodeError:
+        good = False
+    if not good:
+        raise ConfigError(f"{file} is written in a way that cannot be changed safely: set {dict(found)} there yourself")
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written ({error.strerror}): set {dict(found)} there yourself") from None
