@@ -1,4 +1,4 @@
-"""The documentation says what the program does: every command and flag it names exists, every file it links is there."""
+"""The documentation says what the program does: each command and flag it names exists, each file it links is there."""
 
 import re
 from pathlib import Path
