@@ -61,7 +61,7 @@ def _model(settings: RunConfig) -> str:
         raise ConfigError("--model is missing: the folder that `engine convert` wrote")
     model = open_model(settings.model)
     session = open_session(model, model.precision(settings.precision), session_config(settings))
-    return f"{model.project}, {len(model.tags):,} tags, {session.precision} on {session.device}"
+    return f"{model.project}, {len(model.tags):,} tags, {session.precision} on {session.why}"
 
 
 def _storage(where: Place) -> str:
