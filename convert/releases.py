@@ -17,6 +17,11 @@ RELEASES = (
     Release("v3-20211112-sgd-e28", "16c16713f7096d1385effa11dc1d6cfee4fbe9d1098d13b9a9b5279abbf13046", 9176),
     Release("of 2020-09-15", "9f487b6a459e21d85010b603f990e0c85ee5229dae693d2982dce38248500584", None),
 )
+OFFICIAL = "deepdanbooru-v3-20211112-sgd-e28"
+"""The release that `engine fetch` gets; its zip and the folder it is unpacked into are named so."""
+_GITHUB = "https://github.com/KichangKim/DeepDanbooru/releases"
+OFFICIAL_PAGE = f"{_GITHUB}/tag/v3-20211112-sgd-e28"
+OFFICIAL_ADDRESS = f"{_GITHUB}/download/v3-20211112-sgd-e28/{OFFICIAL}.zip"
 
 
 def advice(project: Project, outputs: int, sha256: str) -> str:

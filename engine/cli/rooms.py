@@ -11,6 +11,12 @@ from engine.errors import EngineError
 
 ROOMS = {
     "convert": ("convert.cli", "main", "convert", "Turn a DeepDanbooru project (Keras .h5) into a model folder."),
+    "fetch": (
+        "convert.fetch_cli",
+        "fetch_main",
+        "convert",
+        "Download the official DeepDanbooru release and convert it.",
+    ),
     "serve": (
         "service.cli",
         "serve_main",
