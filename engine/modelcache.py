@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,8 @@ SMALLEST = 32_000_000
 """Bytes: smaller files start at once anyway."""
 KEPT = 6
 """Entries at most, over all models; the oldest go."""
+LEFT_S = 3600
+"""Seconds after which a folder that is still being written was left by a process that was killed."""
 _KEYS = "session.optimized_model_external_initializers_"
 _TINY = 1024  # initialisers below so many bytes stay in the graph
 
@@ -182,8 +185,12 @@ def _bound(newest: Path) -> None:
     )
     same = [path for path in others if path.name.startswith(f"{model}-")]
     rest = [path for path in others if path not in same]
-    for path in same + rest[KEPT - 1 :] + list(newest.parent.glob(".old-*")):
+    for path in same + rest[KEPT - 1 :]:
         _discard(path)
+    for path in newest.parent.glob(".*-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFT_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _discard(folder: Path) -> None:

@@ -135,4 +135,6 @@ class OrtSession:
             scores = np.concatenate([self._spare(pixels[row : row + SPARE_BATCH]) for row in steps])
             if np.isfinite(scores).all():
                 return scores
-        raise SessionError("the model gives scores that are no numbers, in fp32 too: convert it again")
+            raise SessionError("the model gives scores that are no numbers, in fp32 too: convert it again")
+        cure = "convert it again" if self.precision == "fp32" else "convert it again with --precision fp32"
+        raise SessionError(f"the model gives scores that are no numbers in {self.precision} on {self.device}: {cure}")

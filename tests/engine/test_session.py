@@ -200,6 +200,15 @@ def test_the_cache_keeps_a_few_models(fp32: Precision, tmp_path: Path) -> None:
     assert f"{0:016}-0" in {entry.name for entry in entries(tmp_path)}
 
 
+def test_what_a_killed_process_left_goes(fp32: Precision, tmp_path: Path) -> None:
+    old, new = tmp_path / "models" / ".new-1", tmp_path / "models" / ".new-2"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (1000, 1000))
+    loaded(fp32, tmp_path)
+    assert not old.exists() and new.exists()  # the other may be at work
+
+
 # A session that helps itself
 
 
@@ -298,10 +307,16 @@ def test_scores_that_are_no_numbers_are_computed_again_and_said_once(caplog: pyt
     assert message.startswith("fp16 on cuda gave scores that are no numbers")
 
 
-@pytest.mark.parametrize("spare", [None, lambda: Runner(4, scores=float("inf"))])
-def test_no_numbers_in_fp32_either_ends_it(spare) -> None:
+@pytest.mark.parametrize(
+    ("spare", "sentence"),
+    [
+        (None, "no numbers in fp16 on cuda: convert it again with --precision fp32"),
+        (lambda: Runner(4, scores=float("inf")), "no numbers, in fp32 too: convert it again"),
+    ],
+)
+def test_no_numbers_in_fp32_either_ends_it(spare, sentence: str) -> None:
     session = OrtSession(opening(lambda n: Runner(n, scores=float("nan")), 8, spare=spare), (64, 64))
-    with pytest.raises(SessionError, match="no numbers"):
+    with pytest.raises(SessionError, match=sentence):
         session.run(PIXELS)
 
 
