@@ -193,7 +193,8 @@ def _read_rejected(reply: Reply, value: object) -> tuple[Rejection, ...]:
             )
         tag = item.get("tagKey")
         reason = reply.clean(str(item.get("reason") or "no reason given"))
-        rejections.append(Rejection(str(media_id), None if tag is None else str(tag), reason))
+        name = None if tag is None else reply.clean(str(tag))
+        rejections.append(Rejection(reply.clean(str(media_id)), name, reason))
     return tuple(rejections)
 
 

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 
 from engine.errors import LedgerError
@@ -30,13 +31,15 @@ class Ledger(LedgerView):
     def __init__(self, path: Path, on_error: Callable[[LedgerError], None] = lambda _: None) -> None:
         self._on_outbox: Callable[[], None] = lambda: None
         self._on_room: Callable[[int], None] = lambda _: None
-        with explained(path):
+        with ExitStack() as undo, explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(path)
+            undo.callback(self._lock_file.close)
             create(path)
-        super().__init__(path)
-        with explained(path):
+            super().__init__(path)
+            undo.callback(super().close)
             self._writer = Writer(path, lambda: self._on_outbox(), on_error)
+            undo.pop_all()
         self.identity = self.meta("identity") or ""
 
     def close(self) -> None:

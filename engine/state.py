@@ -3,17 +3,17 @@
 import json
 import sqlite3
 import threading
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from engine.errors import LedgerError
 from engine.types import FileState, Media, Outcome, Record
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+MIGRATIONS = (
+    # From version 0, an empty file, to 1; a change of the tables is one more script here, and none of these is changed.
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE media (
     id INTEGER PRIMARY KEY,
@@ -36,7 +36,12 @@ CREATE TABLE outbox (
 CREATE TABLE refused (                -- single records the API gave a reason against
     media_id INTEGER NOT NULL, tag TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (media_id, tag)
 );
-"""
+INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
+""",
+)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+T = TypeVar("T")
 
 
 class OutboxItem(NamedTuple):
@@ -54,11 +59,14 @@ class LedgerView:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_lock = threading.Lock()
-        if not path.is_file():
-            raise LedgerError(f"there is no state file {path}: `engine run` makes it; --state says where")
+        must_exist(path)
         with explained(path):
             self._reader = connect(path)
-            check_version(path, self._reader)
+            try:
+                check_version(path, self._reader)
+            except BaseException:
+                self._reader.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -71,38 +79,45 @@ class LedgerView:
             self._reader.close()
 
     def meta(self, key: str) -> str | None:
-        rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))
-        return str(rows[0][0]) if rows else None
+        rows = self._read("SELECT value FROM meta WHERE key = ?", (key,), str)
+        return rows[0] if rows else None
 
     def find(self, ids: Iterable[int]) -> dict[int, tuple[str, Outcome]]:
         """The storageUrl and outcome of the media that are known, by id."""
-        wanted = list(ids)
-        marks = ",".join("?" * len(wanted))
-        rows = self._read(f"SELECT id, storage_url, outcome FROM media WHERE id IN ({marks})", wanted)  # noqa: S608
-        return {row[0]: (row[1], Outcome(row[2])) for row in rows}
+        return dict(
+            self._read(
+                "SELECT id, storage_url, outcome FROM media WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(ids)),),  # a list of parameters would be limited, and a service's page is not
+                lambda number, url, outcome: (number, (url, Outcome(outcome))),
+            )
+        )
 
     def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
         """Failed media with id > after, ascending, with the state of the file that failed, if there was one."""
-        rows = self._read(
+        return self._read(
             "SELECT id, storage_url, wire_id, file_size, file_time FROM media "
             "WHERE outcome = 'failed' AND id > ? ORDER BY id LIMIT ?",
             (after, limit),
+            lambda i, url, wire, size, time: (_media(i, url, wire), None if size is None else FileState(size, time)),
         )
-        return [(_media(r), FileState(r[3], r[4]) if r[3] is not None else None) for r in rows]
 
     def outbox(self, after: int, limit: int) -> list[OutboxItem]:
         """Media whose records wait for the API, in the order they were tagged, with seq > after."""
-        rows = self._read(
+        return self._read(
             "SELECT m.id, m.storage_url, m.wire_id, o.seq, o.records, o.sent FROM outbox o "
             "JOIN media m ON m.id = o.media_id WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
+            lambda i, url, wire, seq, records, sent: OutboxItem(
+                seq, _media(i, url, wire), tuple(Record(*pair) for pair in json.loads(records)), sent
+            ),
         )
-        return [OutboxItem(r[3], _media(r), tuple(Record(*pair) for pair in json.loads(r[4])), r[5]) for r in rows]
 
     def counts(self) -> dict[Outcome, int]:
         """How many media stand at each outcome; outcomes without media are there with 0."""
-        rows = dict(self._read("SELECT outcome, count(*) FROM media GROUP BY outcome", ()))
-        return {outcome: rows.get(outcome.value, 0) for outcome in Outcome}
+        rows = self._read(
+            "SELECT outcome, count(*) FROM media GROUP BY outcome", (), lambda name, count: (Outcome(name), count)
+        )
+        return dict.fromkeys(Outcome, 0) | dict(rows)
 
     def reasons(self, outcome: Outcome, limit: int = 10) -> list[tuple[int, str, str]]:
         """(id, storageUrl, reason) of the latest media at this outcome."""
@@ -110,11 +125,23 @@ class LedgerView:
             "SELECT id, storage_url, coalesce(reason, '') FROM media WHERE outcome = ? "
             "ORDER BY changed DESC, id LIMIT ?",
             (outcome, limit),
+            lambda number, url, reason: (number, url, reason),
         )
 
-    def _read(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
+    def _read(self, sql: str, values: Sequence[object], shape: Callable[..., T]) -> list[T]:
+        """The rows, each as `shape` makes it of its columns; what cannot be so is a damaged file."""
         with self._read_lock, explained(self.path):
-            return self._reader.execute(sql, values).fetchall()
+            rows = self._reader.execute(sql, values).fetchall()
+        try:
+            return [shape(*row) for row in rows]
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, error) from error
+
+
+def must_exist(path: Path) -> None:
+    """Raises `LedgerError` where there is no state file, for commands that do not make one."""
+    if not path.is_file():
+        raise LedgerError(f"there is no state file {path}: `engine run` makes it; --state says where")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -125,20 +152,28 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def create(path: Path) -> None:
-    """Make the tables, unless they are there."""
+    """Make the tables, or bring those of an older engine up to date: a transaction a version."""
     connection = connect(path)
     try:
-        if connection.execute("PRAGMA user_version").fetchone()[0]:
-            return
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        connection.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
+        version = _version(connection)
+        if version == 0:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise LedgerError(f"{path} is a database of another program: give another file with --state")
+            connection.execute("PRAGMA journal_mode = WAL")
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
     finally:
         connection.close()
 
 
 def check_version(path: Path, connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    """Raises `LedgerError` for a file whose tables are not those that this engine knows."""
+    version = _version(connection)
+    if version < SCHEMA_VERSION:
+        raise LedgerError(
+            f"the state file {path} was written by an older engine (version {version}, this one's is "
+            f"{SCHEMA_VERSION}): `engine run` and `engine deliver` bring it up to date"
+        )
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the state file {path} was written by a newer engine (version {version}, this one knows "
@@ -159,23 +194,35 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def explain(path: Path, error: sqlite3.Error) -> LedgerError:
-    """The sentence for what SQLite says about a state file."""
+def explain(path: Path, error: Exception) -> LedgerError:
+    """The sentence for what SQLite, or Python's way to it, says about a state file."""
     text = str(error).lower()
     if "full" in text:
         return LedgerError(f"the disk that holds the state file {path} is full: make room, then run the same command")
     if "readonly" in text or "unable to open" in text:
         return LedgerError(f"the state file {path} cannot be written: check its folder, or give another with --state")
     if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return damaged(path, error)
+    if "i/o" in text:
         return LedgerError(
-            f"the state file {path} is damaged ({error}): move it away and run again; "
-            "all media are then tagged anew, which the API takes as repeats"
+            f"the disk that holds the state file {path} fails ({error}): see to it, then run the same command"
         )
     if "locked" in text:
         return LedgerError(f"the state file {path} is in use by another program ({error})")
     return LedgerError(f"the state file {path} cannot be used: {error}")
 
 
-def _media(row: Sequence[object]) -> Media:
-    """A medium from the columns id, storage_url, wire_id."""
-    return Media(id=row[0], storage_url=row[1], wire_id=json.loads(str(row[2])))  # type: ignore[arg-type]
+def damaged(path: Path, error: Exception) -> LedgerError:
+    """The sentence for a file that holds what no engine writes."""
+    return LedgerError(
+        f"the state file {path} is damaged ({error}): move it away and run again; "
+        "all media are then tagged anew, which the API takes as repeats"
+    )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _media(number: int, storage_url: str, wire_id: str) -> Media:
+    return Media(number, storage_url, json.loads(wire_id))

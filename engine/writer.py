@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -61,7 +62,7 @@ class Writer:
             for change, _ in changes:
                 change(self._connection)
             self._connection.execute("COMMIT")
-        except (sqlite3.Error, LedgerError) as error:
+        except Exception as error:  # whatever it is: of a writer that died unseen, everybody would wait for ever
             self._give_up(error, [future for _, future in changes])
             return
         for _, future in changes:
@@ -69,10 +70,11 @@ class Writer:
                 future.set_result(None)
         self._on_commit()
 
-    def _give_up(self, error: sqlite3.Error | LedgerError, futures: list[Future[None]]) -> None:
+    def _give_up(self, error: Exception, futures: list[Future[None]]) -> None:
         """A failed transaction ends the run: what follows could depend on what was not written."""
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # it may be the disk that fails; an open transaction is none after the end
+                self._connection.execute("ROLLBACK")
         first = self._failed is None
         self._failed = error if isinstance(error, LedgerError) else explain(self._path, error)
         for future in futures:

@@ -1,10 +1,15 @@
 """The ledger on real SQLite files."""
 
+import os
+import random
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from engine import state
 from engine.errors import LedgerError
 from engine.ledger import FileState, Ledger
 from engine.state import LedgerView
@@ -129,3 +134,130 @@ def test_an_error_while_writing_reaches_the_run(tmp_path: Path) -> None:
         with pytest.raises(LedgerError, match="full"):  # nothing after it may pretend to be written
             ledger.store([Tagged(many[0], RECORDS)]).result()
     assert len(seen) == 1
+
+
+def test_a_change_that_python_cannot_hand_to_sqlite_ends_the_run_and_not_the_writer_alone(tmp_path: Path) -> None:
+    seen: list[LedgerError] = []
+    with Ledger(tmp_path / "s.db", on_error=seen.append) as ledger:
+        ledger.admit([medium(1)])
+        with pytest.raises(LedgerError, match="surrogates"):
+            ledger.fail(medium(1), Outcome.FAILED, "half a pair: \ud800").result(10)
+    assert len(seen) == 1
+
+
+def test_a_page_of_any_size_is_admitted(ledger: Ledger) -> None:
+    """A service may answer with more than it was asked for, and SQLite takes 32,766 parameters at most."""
+    page = [medium(2**62 + i) for i in range(40_000)]
+    assert ledger.admit(page) == page
+    assert ledger.admit(page) == page
+    assert len(ledger.find(item.id for item in page)) == len(page)
+
+
+def test_what_a_killed_process_committed_is_there(tmp_path: Path) -> None:
+    """Killed with its files open, the log not yet written back (WAL)."""
+    script = """
+import os, sys
+from pathlib import Path
+from engine.ledger import Ledger
+from engine.types import Media, Record, Tagged
+media = [Media(i, f"{i}.jpg", i) for i in range(50)]
+ledger = Ledger(Path(sys.argv[1]))
+ledger.admit(media)
+ledger.store([Tagged(item, (Record("a", "0.900"),)) for item in media[:20]]).result()
+ledger.store([Tagged(item, (Record("a", "0.900"),)) for item in media[20:]])  # on its way, or not
+os._exit(9)
+"""
+    path = tmp_path / "s.db"
+    result = subprocess.run([sys.executable, "-c", script, str(path)], cwd=Path(__file__).parents[2], timeout=60)
+    assert result.returncode == 9
+    assert Path(f"{path}-wal").stat().st_size > 0
+    with Ledger(path) as ledger:
+        counts = ledger.counts()
+        assert (counts[Outcome.OUTBOX], counts[Outcome.PENDING]) in [(20, 30), (50, 0)]  # whole transactions only
+        assert len(ledger.outbox(0, 100)) == counts[Outcome.OUTBOX]
+
+
+def test_an_older_version_is_brought_up_to_date(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "s.db"
+    with Ledger(path) as ledger:
+        ledger.admit([medium(1)])
+    version = state.SCHEMA_VERSION
+    monkeypatch.setattr(state, "MIGRATIONS", (*state.MIGRATIONS, "ALTER TABLE media ADD COLUMN colour TEXT"))
+    monkeypatch.setattr(state, "SCHEMA_VERSION", version + 1)
+    with pytest.raises(LedgerError, match="older engine"):
+        LedgerView(path)
+    for _ in range(2):
+        with Ledger(path) as ledger:
+            assert ledger.counts()[Outcome.PENDING] == 1
+            assert ledger._read("SELECT colour FROM media", (), str) == ["None"]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "s.db"
+    Ledger(path).close()
+    version = state.SCHEMA_VERSION
+    monkeypatch.setattr(state, "MIGRATIONS", (*state.MIGRATIONS, "DROP TABLE refused; SELECT no_such_column"))
+    monkeypatch.setattr(state, "SCHEMA_VERSION", version + 1)
+    with pytest.raises(LedgerError, match="no_such_column"):
+        Ledger(path)
+    monkeypatch.undo()
+    with Ledger(path) as ledger:
+        assert ledger._read("SELECT count(*) FROM refused", (), int) == [0]
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "photos.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE photos (name TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="another program"):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_any_damage_is_one_sentence_or_unnoticed(tmp_path: Path) -> None:
+    """Bytes flipped all over a real state file: a `LedgerError`, a value that differs, but never another exception."""
+    path = tmp_path / "s.db"
+    with Ledger(path) as ledger:
+        media = [medium(i) for i in range(200)]
+        ledger.admit(media)
+        ledger.store([Tagged(item, RECORDS) for item in media[:150]]).result()
+        for item in media[150:]:
+            ledger.fail(item, Outcome.FAILED, "truncated", FileState(10, 2.5))
+    good = path.read_bytes()
+    chance = random.Random(5)
+    noticed = 0
+    for _ in range(60):
+        data = bytearray(good)
+        for _ in range(chance.choice((1, 10, 100))):
+            data[chance.randrange(100, len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        for rest in ("-wal", "-shm"):
+            Path(f"{path}{rest}").unlink(missing_ok=True)
+        try:
+            with Ledger(path) as ledger:
+                ledger.counts(), ledger.outbox(0, 500), ledger.failed(), ledger.find(range(200))
+                ledger.admit([medium(i, "new.jpg") for i in range(0, 300, 3)])
+        except LedgerError as error:
+            noticed += 1
+            assert str(path) in str(error)
+    assert noticed > 10
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that nobody may write in, not even root")
+def test_a_place_that_cannot_be_written_is_one_sentence() -> None:
+    with pytest.raises(LedgerError, match=r"/proc/engine\.db cannot be"):
+        Ledger(Path("/proc/engine.db"))
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write everything")
+def test_a_read_only_state_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    Ledger(path).close()
+    path.chmod(0o400)
+    try:
+        with pytest.raises(LedgerError, match="cannot be written"):
+            Ledger(path).admit([medium(1)])
+    finally:
+        path.chmod(0o600)
