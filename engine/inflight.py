@@ -5,6 +5,9 @@ import threading
 from engine.flow import Meter, Room, Stop
 from engine.types import Media
 
+MOST_WAITING = 1000
+"""Media that may wait for a second chance; more missing files than that are not an SMB client's memory."""
+
 
 class InFlight:
     """Ids that left the source and are not settled yet.
@@ -36,11 +39,17 @@ class InFlight:
             self._ids.discard(media.id)
             self._changed.notify_all()
 
-    def wait_for_second_chance(self, media: Media) -> None:
-        """Its file was not found; SMB clients remember a "not found" for seconds, so it is tried once more later."""
+    def wait_for_second_chance(self, media: Media) -> bool:
+        """Its file was not found; SMB clients remember a "not found" for seconds, so it is tried once more later.
+
+        False if too many wait already: they keep their room, which must not run out before the catalogue does.
+        """
         with self._changed:
+            if len(self._waiting) >= min(MOST_WAITING, self.room.capacity // 2):
+                return False
             self._waiting[media.id] = media
             self._changed.notify_all()
+            return True
 
     def second_chances(self) -> list[Media]:
         """Wait until all else is settled; take out the media to be tried once more."""

@@ -69,17 +69,16 @@ class Loader:
                 return  # given up meanwhile: the medium has failed, and another thread has taken this one's place
             if isinstance(result, bytes):
                 self.loaded.put((job.media, result), self.reading)
-            elif result.missing and self._root.wait_until_there(away):
+            elif self._root.wait_until_there(away, final=job.last_chance or not result.missing):
                 self._todo.put_back(job)
             else:
                 self._unreadable(job, result)
 
     def give_up_hanging(self, stage: Stage) -> None:
         """Fail reads that got no answer, and replace their threads; called now and then."""
-        for thread, media in self._reads.give_up():
+        for media in self._reads.give_up(stage.replace):
             self._batcher.drop()
             self._failed(media, Outcome.FAILED, "the storage gave no answer in time (--read-timeout)", None)
-            stage.replace(thread)
 
     def _try_to_read(self, key: str) -> bytes | Unreadable:
         try:
@@ -89,11 +88,10 @@ class Loader:
 
     def _unreadable(self, job: Job, error: Unreadable) -> None:
         self._batcher.drop()
-        if error.missing and not job.last_chance:
-            self._in_flight.wait_for_second_chance(job.media)
-        else:
-            state = None if error.missing else self._storage.state(job.media.storage_url)
-            self._failed(job.media, Outcome.FAILED, str(error), state)
+        if error.missing and not job.last_chance and self._in_flight.wait_for_second_chance(job.media):
+            return
+        state = None if error.missing else self._storage.state(job.media.storage_url)
+        self._failed(job.media, Outcome.FAILED, str(error), state)
 
     def decode(self) -> None:
         """A decoder's thread."""

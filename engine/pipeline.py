@@ -21,7 +21,7 @@ from engine.batch import Batcher
 from engine.budget import FailureBudget
 from engine.config import RunConfig
 from engine.deliver import Delivery
-from engine.errors import StorageError
+from engine.errors import EngineError
 from engine.flow import Channel, Meter, Room, Stage, Stop
 from engine.infer import Inference
 from engine.inflight import InFlight
@@ -120,7 +120,7 @@ class Pipeline:
             tick()
             try:
                 self._load.give_up_hanging(self._reading)
-            except StorageError as error:
+            except EngineError as error:  # nearly all hang, or one failure too many
                 self._stop.set(error)
             if self._stop.is_set():
                 leave_at = leave_at or time.monotonic() + LEAVE_S

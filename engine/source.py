@@ -111,12 +111,17 @@ class Source:
         """Make failed media pending again: all of them, or those whose file is another now."""
         after = -1
         while page := self._register.failed(after):
-            again = [m for m, file in page if not only_changed or self._storage.state(m.storage_url) != file]
+            again = [m for m, file in page if not only_changed or self._is_another(m.storage_url, file)]
             if again:
                 self._register.retry(again).result()
             after = page[-1][0].id
             if self._stop.is_set():
                 return
+
+    def _is_another(self, key: str, failed: FileState | None) -> bool:
+        """Whether the file is another than the one that failed; one that is not there is none (nor is the share)."""
+        state = self._storage.state(key)
+        return state is not None and state != failed
 
     def _passed(self, page: Sequence[Media]) -> None:
         first = page[0].id if self.position.first_id is None else self.position.first_id

@@ -10,7 +10,10 @@ from engine.storage import Storage
 from engine.types import Media
 
 LOOK_S = 0.5
-"""One look at the root in this time is enough for a thousand missing files."""
+"""One look at the root in this time is enough for a thousand missing files, which are all asked for once more."""
+
+AWAY_S = 5.0
+"""How often a root that is away is looked for."""
 
 
 class RootWatch:
@@ -19,21 +22,22 @@ class RootWatch:
     Readers ask after a failed read. One of them looks; while the root is away all wait here, and nothing fails.
     """
 
-    def __init__(self, storage: Storage, stop: Stop, say: Callable[[str], None], every_s: float = 5.0) -> None:
-        self._storage, self._stop, self._say, self._every_s = storage, stop, say, every_s
+    def __init__(self, storage: Storage, stop: Stop, say: Callable[[str], None]) -> None:
+        self._storage, self._stop, self._say = storage, stop, say
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self.away = 0  # how often the root was away in this run
 
-    def wait_until_there(self, seen: int) -> bool:
+    def wait_until_there(self, seen: int, *, final: bool) -> bool:
         """After a failed read: True if the root was away since, so that the read is worth another try.
 
-        `seen` is `away` as it was when the read began.
+        `seen` is `away` as it was when the read began. Where the failure would be `final`, only a look that is younger
+        than it will do.
         """
+        failed = time.monotonic()
         with self._lock:
-            now = time.monotonic()
-            if self.away == seen and now - self._looked > LOOK_S:
-                self._looked = now
+            if self.away == seen and self._looked < (failed if final else failed - LOOK_S):
+                self._looked = time.monotonic()
                 if not self._storage.root_alive():
                     self._wait()
             return self.away != seen
@@ -41,7 +45,7 @@ class RootWatch:
     def _wait(self) -> None:
         self.away += 1
         self._say("the storage root is not there: waiting for it; nothing is marked as failed")
-        while not self._stop.event.wait(self._every_s):
+        while not self._stop.event.wait(AWAY_S):
             if self._storage.root_alive():
                 self._say("the storage root is back")
                 return
@@ -57,7 +61,7 @@ class ReadWatch:
         self._timeout_s, self._most = timeout_s, most_given_up
         self._lock = threading.Lock()
         self._reading: dict[threading.Thread, tuple[Media, float]] = {}
-        self._given_up = 0
+        self._hanging: set[threading.Thread] = set()  # given up, and not back
 
     def begin(self, media: Media) -> None:
         with self._lock:
@@ -66,10 +70,14 @@ class ReadWatch:
     def end(self) -> bool:
         """False if the read was given up meanwhile: its result is nobody's any more."""
         with self._lock:
+            self._hanging.discard(threading.current_thread())
             return self._reading.pop(threading.current_thread(), None) is not None
 
-    def give_up(self) -> list[tuple[threading.Thread, Media]]:
-        """Take out the reads that have lasted too long. Raises `StorageError` when nearly everything hangs."""
+    def give_up(self, replace: Callable[[threading.Thread], None]) -> list[Media]:
+        """Take out the reads that have lasted too long, and `replace` their threads before any of them can return.
+
+        Raises `StorageError` when more hang than is bearable: it is not these files, and each costs a thread.
+        """
         now = time.monotonic()
         with self._lock:
             late = [
@@ -77,10 +85,11 @@ class ReadWatch:
             ]
             for thread, _ in late:
                 del self._reading[thread]
-            self._given_up += len(late)
-            if self._given_up > self._most:
+                self._hanging.add(thread)
+                replace(thread)
+            if len(self._hanging) > self._most:
                 raise StorageError(
-                    f"{self._given_up} reads got no answer from the storage within {self._timeout_s:.0f} s: is the "
-                    "share still connected? The same command goes on when it is"
+                    f"{len(self._hanging)} reads got no answer from the storage within {self._timeout_s:.0f} s: is "
+                    "the share still connected? The same command goes on when it is"
                 )
-        return late
+        return [media for _, media in late]

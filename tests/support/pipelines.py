@@ -1,0 +1,68 @@
+"""What the tests of the whole flow share: pictures of one colour, a catalogue that is a list, a pipeline on both."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engine.config import RunConfig
+from engine.flow import Stop
+from engine.ledger import Ledger
+from engine.pipeline import Parts, Pipeline
+from engine.storage import Storage, open_storage
+from engine.types import FileState, Media, Preprocessing
+from tests.support.sessions import TAGS, ColourSession
+
+SHAPE = Preprocessing("deepdanbooru", 16, 16)
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
+
+
+def draw(path: Path, number: int) -> None:
+    """A small picture of one of the colours."""
+    colour = COLOURS[number % len(COLOURS)][::-1]
+    path.write_bytes(cv2.imencode(".png", np.full((9 + number % 30, 20, 3), colour, np.uint8))[1].tobytes())
+
+
+class Catalogue:
+    """Pages of a list, with ids that have gaps; `starts` says from which id each page was asked for."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.media = [Media(10 + 3 * i, url, 10 + 3 * i) for i, url in enumerate(urls)]
+        self.starts: list[int] = []
+
+    def segment(self, start: int, limit: int) -> list[Media]:
+        self.starts.append(start)
+        return sorted((media for media in self.media if media.id >= start), key=lambda media: media.id)[:limit]
+
+
+class Wrapped:
+    """A storage with something before each read."""
+
+    def __init__(self, root: Path, before: Callable[[str], object]) -> None:
+        self._storage, self._before = open_storage(str(root)), before
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        self._before(key)
+        return self._storage.read(key, max_bytes=max_bytes)
+
+    def state(self, key: str) -> FileState | None:
+        return self._storage.state(key)
+
+    def root_alive(self) -> bool:
+        return self._storage.root_alive()
+
+
+def build(
+    catalogue: Catalogue,
+    storage: Storage | Path,
+    ledger: Ledger,
+    stop: Stop | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    session: ColourSession | None = None,
+    **settings,
+) -> Pipeline:
+    """A pipeline without a delivery, to be run."""
+    store = open_storage(str(storage)) if isinstance(storage, Path) else storage
+    parts = Parts(catalogue, store, SHAPE, TAGS, 0.5, session or ColourSession(), ledger)
+    return Pipeline(parts, RunConfig(**settings), stop or Stop(), say)
