@@ -51,7 +51,8 @@ def sentences() -> Iterator[None]:
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Ctrl-C, a closing terminal, a polite kill: the first makes the yielded function true, the second ends it all now.
 
-    The handler only sets a flag: it may run in the middle of whatever the main thread does, locks held.
+    The handler only sets a flag: it may run in the middle of whatever the main thread does, locks held. A signal that
+    whoever started us wants ignored (`nohup`) stays ignored.
     """
     asked = False
 
@@ -62,7 +63,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         asked = True
 
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two exist on one platform each
-    before = {getattr(signal, n): signal.signal(getattr(signal, n), handle) for n in names if hasattr(signal, n)}
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {n: signal.signal(n, handle) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield lambda: asked
     finally:

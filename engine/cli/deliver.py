@@ -15,6 +15,7 @@ from engine.config import RunConfig
 from engine.flow import Stop
 from engine.ledger import Ledger
 from engine.pipeline import TICK_S
+from engine.state import must_exist
 from engine.types import Outcome
 
 FLAGS = (
@@ -36,6 +37,7 @@ def deliver(
         settings = load(RunConfig, flags, config)
         log_to_stderr(settings.verbose)
         where = named_place(settings, storage_needed=False)
+        must_exist(where.state)
         stop = Stop()
         with Ledger(where.state, on_error=stop.set) as ledger:
             api = MediaApi(where.api, where.token, stop)

@@ -61,6 +61,8 @@ def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
         if settings.model is None:
             raise ConfigError("--model is missing: the folder that `engine convert` wrote")
         model = open_model(settings.model)
+        if settings.dry_run:  # nothing leaves the outbox, so nobody may wait for room in it
+            settings = settings.model_copy(update={"outbox_limit": sys.maxsize})
         with place(settings) as where:
             summary = tag_catalogue(settings, model, where, again=again)
         report(settings, summary)
@@ -148,7 +150,7 @@ def report(settings: RunConfig, summary: Summary) -> None:
     if settings.library:
         say(f"look at it: engine serve --library {settings.library} --model {settings.model}")
     if summary.interrupted:
-        say("interrupted; the same command goes on from here")
+        say("interrupted; `engine run` with the same flags goes on from here")
     if settings.json_output:
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
 
