@@ -55,9 +55,10 @@ def tag(
             register=printer,
         )
         with interruptible() as interrupted:
-            # Results are printed in the order of the paths; this bounds how many wait for a slow picture before them.
-            flow = settings.model_copy(update={"outbox_limit": 1024, "segment_start": 0, "limit": None})
-            Pipeline(parts, flow, stop).run(tick=lambda: stop.set() if interrupted() else None)
+            # Results are printed in the order of the paths; the limit bounds how many wait for a slow one before them.
+            given = settings.model_dump(include=set(FLAGS), by_alias=True)
+            once = RunConfig(**given, outbox_limit=1024, max_failures=None)
+            Pipeline(parts, once, stop).run(tick=lambda: stop.set() if interrupted() else None)
         raise typer.Exit(INTERRUPTED if interrupted() else FINISHED_WITH_FAILURES if printer.failures else OK)
 
 
