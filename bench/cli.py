@@ -1,0 +1,177 @@
+"""`engine bench` and `python -m bench`."""
+
+import json
+import sys
+import tempfile
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench import pictures, readme
+from bench.compare import Given
+from bench.compare import compare as compare_all
+from bench.estimate import CATALOGUE, REALISTIC
+from bench.estimate import estimate as estimate_cards
+from bench.graph import gflop
+from bench.machine import envelope
+from bench.output import show
+from bench.page import page
+from bench.pipeline import Size, measure
+from bench.sweep import sweep as sweep_points
+from engine.errors import EngineError
+from engine.model import Model as ModelFolder
+from engine.model import open_model
+
+ARGV: ContextVar[list[str]] = ContextVar("ARGV")
+"""The command line, for the result to carry."""
+
+WIDTH = 120
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Measure images/s and memory, side by side with the original.",
+)
+
+Model = Annotated[Path, typer.Option(help="The model folder that `engine convert` wrote.")]
+Title = Annotated[str | None, typer.Option(help="What the model is called in the result; else its project.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of the table.")]
+Output = Annotated[Path | None, typer.Option(help="Write the JSON object to this file.")]
+Html = Annotated[Path | None, typer.Option(help="Write a page with tables and plots to this file.")]
+Pairs = Annotated[int, typer.Option(min=1, help="Interleaved pairs; 9 give a spread of 95 % confidence.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds; 9 give a spread of 95 % confidence.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.command()
+def compare(
+    model: Model,
+    project: Annotated[Path | None, typer.Option(help="The DeepDanbooru project, for the original's row.")] = None,
+    keras_python: Annotated[str, typer.Option(help="An interpreter with the extra `keras`.")] = sys.executable,
+    folder: Annotated[Path | None, typer.Option("--pictures", help="A folder of pictures; else drawn ones.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many pictures to draw, 0.3 to 4 megapixels.")] = 24,
+    precision: Annotated[list[str] | None, typer.Option(help="Rows of the engine; again for another.")] = None,
+    threshold: float = 0.5,
+    latency: Annotated[float, typer.Option(help="Seconds that the API takes longer for every answer.")] = 0.0,
+    device: Device = "auto",
+    rounds: Rounds = 5,
+    title: Title = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """The original's way, ONNX Runtime one picture at a time, and the engine."""
+    opened = open_model(model)
+    with tempfile.TemporaryDirectory() as drawn:
+        if folder is None:
+            folder = Path(drawn)
+            pictures.write(folder, count, pictures.MIXED, png_every=6)
+        precisions = precision or [opened.precision(None).name]
+        given = Given(project, model, precisions, folder, keras_python, device, threshold, latency)
+        finish("compare", _titled(title, opened) | compare_all(given, rounds, progress), as_json, output, html)
+
+
+@app.command()
+def sweep(
+    model: Model,
+    precision: Annotated[list[str] | None, typer.Option(help="May be given several times; else all there are.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times; else 1 to 32.")] = None,
+    device: Device = "auto",
+    seconds: Annotated[float, typer.Option(min=0.0, help="Of each point, after its warm-up.")] = 3.0,
+    rounds: Rounds = 3,
+    title: Title = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Batch by precision: images/s, latency, memory, and where it stops fitting."""
+    opened = open_model(model)
+    result = sweep_points(
+        model, precision or list(opened.precisions), batch or [1, 2, 4, 8, 16, 32], rounds, device, seconds, progress
+    )
+    finish("sweep", _titled(title, opened) | result, as_json, output, html)
+
+
+@app.command()
+def pipeline(
+    model: Annotated[Path | None, typer.Option(help="A model folder, for the figure with a real model.")] = None,
+    precision: str = "fp32",
+    pairs: Pairs = 9,
+    full: Annotated[int, typer.Option(min=1, help="Pictures a run through the real model.")] = 24,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it works: no figures.")] = False,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """What the flow itself costs, and whether memory is flat."""
+    size = Size(pairs=pairs, full=full)
+    if quick:
+        size = Size(
+            pairs=pairs, full=4, paced=32, null=32, empty=200, tiny=(100, 200), huge=2, huge_side=1000, canvas=32
+        )
+    finish("pipeline", measure(model, precision, size, progress), as_json, output, html)
+
+
+@app.command()
+def estimate(
+    model: Model,
+    images: Annotated[int, typer.Option(min=1, help="Pictures of the catalogue.")] = CATALOGUE,
+    efficiency: Annotated[float | None, typer.Option(min=0.01, max=1.0, help="A measured share of the peak.")] = None,
+    title: Title = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """What a card would do, from the model's operations and the card's peak. An estimate."""
+    opened = open_model(model)
+    cost = gflop(opened.precision(None).file)
+    shares = (efficiency, efficiency) if efficiency else REALISTIC
+    finish("estimate", _titled(title, opened) | estimate_cards(cost, shares, images), as_json, output, html)
+
+
+@app.command()
+def table() -> None:
+    """Write the README's table from the committed results."""
+    print("README.md updated" if readme.update() else "README.md was right already")
+
+
+def _titled(title: str | None, model: ModelFolder) -> dict[str, str]:
+    shape = model.preprocessing
+    return {"title": f"{title or model.project} ({shape.width} x {shape.height}, {len(model.tags):,} tags)"}
+
+
+def progress(text: str) -> None:
+    """A line on stderr: stdout is for the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def finish(command: str, content: dict[str, Any], as_json: bool, output: Path | None, html: Path | None) -> None:
+    """Show a result in the ways that were asked for."""
+    result = envelope(command, ARGV.get()) | content
+    document = json.dumps(result, ensure_ascii=False)
+    if output:
+        output.write_text(document + "\n", encoding="utf-8", newline="\n")
+    if html:
+        html.write_text(page(result), encoding="utf-8", newline="\n")
+    if as_json:
+        print(document)
+    else:
+        show(result, Console(width=None if sys.stdout.isatty() else WIDTH))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code: 0 measured, 1 it could not be, 2 the command line makes no sense."""
+    words = sys.argv[1:] if argv is None else argv
+    ARGV.set(words)
+    try:
+        typer.main.get_command(app).main(args=list(words), prog_name="engine bench")
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except (EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

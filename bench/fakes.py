@@ -1,0 +1,64 @@
+"""What stands in for the slow ends of the pipeline, so that the pipeline itself can be measured."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.storage import open_storage
+from engine.types import FileState, Media, Scores
+
+TAGS = tuple(f"tag_{i}" for i in range(100))
+TAGGED = 10
+"""Tags above the threshold in each picture."""
+
+
+class Pictures:
+    """A catalogue of `count` media that share a few files, in turn."""
+
+    def __init__(self, names: Sequence[str], count: int) -> None:
+        self._names, self._count = names, count
+
+    def segment(self, start: int, limit: int) -> list[Media]:
+        ids = range(max(1, start), min(max(1, start) + limit, self._count + 1))
+        return [Media(i, self._names[i % len(self._names)], i) for i in ids]
+
+
+class DistantFolder:
+    """A folder whose every read takes `latency_s` longer, as over a network."""
+
+    def __init__(self, folder: Path, latency_s: float = 0.0) -> None:
+        self._folder, self._latency_s = open_storage(str(folder)), latency_s
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        if self._latency_s:
+            time.sleep(self._latency_s)
+        return self._folder.read(key, max_bytes=max_bytes)
+
+    def state(self, key: str) -> FileState | None:
+        return self._folder.state(key)
+
+    def root_alive(self) -> bool:
+        return True
+
+
+class PacedSession:
+    """Takes `seconds` a batch without using the CPU, as a GPU would; 0 is the null session."""
+
+    device, precision = "none", "none"
+
+    def __init__(self, batch_size: int, seconds: float = 0.0) -> None:
+        self.batch_size, self._seconds = batch_size, seconds
+        row = np.linspace(0.0, 0.4, len(TAGS), dtype=np.float32)
+        row[:TAGGED] = 0.9
+        self._scores = np.tile(row, (batch_size, 1))
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Scores:
+        if self._seconds:
+            time.sleep(self._seconds)
+        return self._scores
+
+    def terminate(self) -> None:
+        """Nothing to end."""

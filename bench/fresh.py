@@ -1,0 +1,54 @@
+"""A measurement in a process of its own, so that caches, allocators and peaks of another one do not count.
+
+`fresh("bench.memory:tiny", pictures=2000)` runs `bench.memory.tiny(pictures=2000)` there and returns what it returns,
+which must be JSON.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from typing import Any
+
+from bench.machine import ROOT
+from engine.errors import EngineError
+
+LIMIT_S = 3600
+
+
+def fresh(function: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+    """Run `module:function` in a new interpreter. Raises `EngineError` with its last line if it fails."""
+    run = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-m", "bench.fresh", function, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=LIMIT_S,
+        env=environment(),
+    )
+    if run.returncode:
+        raise EngineError(f"the measurement {function} failed: {last_line(run.stderr)}")
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process' environment without settings of the engine, with the project importable."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("ENGINE_")}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return kept | {"PYTHONPATH": path, "PYTHONUTF8": "1"} | more
+
+
+def last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def main() -> None:
+    module, _, function = sys.argv[1].partition(":")
+    print(json.dumps(getattr(import_module(module), function)(**json.loads(sys.argv[2]))))
+
+
+if __name__ == "__main__":
+    main()

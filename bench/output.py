@@ -1,0 +1,151 @@
+"""A result for people: rows of text, the same for the terminal, the page and the README."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Figure = Mapping[str, Any]
+ESTIMATED = "An estimate from published peaks and an assumed efficiency; nothing here was measured on a card."
+FIRST = "GTX 1650"
+"""The card of the engine's first user."""
+UNITS = {"empty_stages": " µs", "huge_pictures": " MB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table: what it shows, its columns (the first is text, the others are right-aligned), its lines, its notes."""
+
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def tables(result: Mapping[str, Any]) -> list[Rows]:
+    """All tables of a result, whichever command it is from."""
+    return _TABLES[result["command"]](result)
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Print them, and under them the machine."""
+    for rows in tables(result):
+        table = Table(title=rows.title, title_justify="left")
+        for number, column in enumerate(rows.columns):
+            table.add_column(column, justify="right" if number else "left")
+        for line in rows.lines:
+            table.add_row(*line)
+        console.print(table)
+        for note in rows.notes:
+            console.print(note, highlight=False)
+    console.print(machine_line(result), style="dim", highlight=False)
+
+
+def machine_line(result: Mapping[str, Any]) -> str:
+    m = result["machine"]
+    return (
+        f"{m['cpu']}, {m['cores']} cores, {m['memory_gb']:g} GB, {m['os']}, {m['gpu']}; "
+        f"ONNX Runtime {result['versions'].get('onnxruntime') or result['versions'].get('onnxruntime-gpu', '?')}, "
+        f"commit {result['commit']}, {result['date'][:10]}"
+    )
+
+
+def text(found: Figure | None, none: str = "no GPU") -> str:
+    """Median and spread of a figure: `1.35 (1.30-1.38)`."""
+    if found is None:
+        return none
+    median = number(found["median"])
+    spread = f"{number(found['low'])}-{number(found['high'])}"
+    return median if found["low"] == found["high"] else f"{median} ({spread})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def span(low: float, high: float) -> str:
+    """`11-22`, `0.4-0.9`."""
+    digits = 0 if low >= 5 else 1
+    return f"{low:,.{digits}f}-{high:,.{digits}f}"
+
+
+def _compare(result: Mapping[str, Any]) -> list[Rows]:
+    columns = ("", "device", "images/s", "first tag, s", "peak RSS, MB", "peak VRAM, MB", "requests", "other tags")
+    lines = [
+        (
+            name,
+            row["device"],
+            text(row["images_per_second"]),
+            text(row["first_tag_seconds"]),
+            text(row["peak_rss_mb"]),
+            text(row["peak_vram_mb"]),
+            f"{row['requests']:,}",
+            f"{row['differences']['tags']} of {row['differences']['of']}",
+        )
+        for name, row in result["rows"].items()
+    ]
+    notes = [
+        f"{result['images']} pictures, threshold {result['threshold']:g}, "
+        f"median of {result['rounds']} interleaved rounds and its spread. images/s from the first question to the API "
+        "to the last tag; first tag from the start of the process; other tags: against the first row's.",
+        *(f"images/s, {name}: {text(ratio)}" for name, ratio in result["ratios"].items()),
+    ]
+    return [Rows(f"{result['title']}: the same pictures through each", columns, lines, notes)]
+
+
+def _sweep(result: Mapping[str, Any]) -> list[Rows]:
+    columns = ("precision", "batch", "device", "images/s", "latency, ms", "start, s", "peak RSS, MB", "peak VRAM, MB")
+    lines = []
+    for row in sorted(result["rows"], key=lambda row: (row["precision"], row["batch"])):
+        if "failed" in row:
+            lines.append((row["precision"], str(row["batch"]), "does not fit", *[""] * 5))
+            continue
+        figures = ("images_per_second", "latency_ms", "start_seconds", "peak_rss_mb", "peak_vram_mb")
+        lines.append((row["precision"], str(row["batch"]), row["device"], *(text(row[key]) for key in figures)))
+    notes = [f"{row['precision']}, batch {row['batch']}: {row['failed']}" for row in result["rows"] if "failed" in row]
+    return [Rows(f"{result['title']}: batch by precision, the session alone", columns, lines, notes)]
+
+
+def _pipeline(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [
+        (
+            check["what"],
+            text(check["value"]) + UNITS.get(key, ""),
+            f"{'>=' if check['at_least'] else '<='} {check['target']:g}",
+            check["verdict"],
+        )
+        for key, check in result["checks"].items()
+    ]
+    beside = [
+        (f"{key}: {name.replace('_', ' ')}", text(found))
+        for key, check in result["checks"].items()
+        for name, found in check["beside"].items()
+    ]
+    note = f"Median of {result['pairs']} interleaved pairs (memory: of 3) and the interval that holds it with 95 %."
+    return [
+        Rows("The pipeline against its targets", ("", "measured", "target", "verdict"), lines, [note]),
+        Rows("Measured beside them", ("", "median (spread)"), beside),
+    ]
+
+
+def _estimate(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [
+        (
+            f"{row['card']}, {row['precision']}",
+            f"{row['peak_tflops']:g}",
+            span(*row["images_per_second"]),
+            span(*row["minutes"]),
+        )
+        for row in result["rows"]
+    ]
+    low, high = result["efficiency"]
+    notes = [f"{ESTIMATED} {result['gflop']:g} GFLOP an image, {low:.0%} to {high:.0%} of the peak."]
+    notes += [row["sentence"] for row in result["rows"] if row["card"] == FIRST]
+    columns = ("card", "peak, TFLOP/s", "images/s", f"{result['images']:,} pictures, min")
+    return [Rows(f"{result['title']}: estimate", columns, lines, notes)]
+
+
+_TABLES = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate}

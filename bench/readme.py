@@ -1,0 +1,78 @@
+"""The README's table, made from the committed results."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.machine import ROOT
+from bench.output import ESTIMATED, machine_line, number, text
+from engine.errors import EngineError
+
+RESULTS = ROOT / "bench" / "results"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+
+
+def update(readme: Path = README, results: Path = RESULTS) -> bool:
+    """Write the table into the README, between its markers; False if it was right already."""
+    old = readme.read_text(encoding="utf-8")
+    new = between(old, table(results))
+    readme.write_text(new, encoding="utf-8", newline="\n")
+    return new != old
+
+
+def between(document: str, content: str) -> str:
+    """The document with what stands between the markers replaced. Raises `EngineError` without markers."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise EngineError(f"the README has no place for the table: {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+
+
+def table(results: Path = RESULTS) -> str:
+    """What the committed results say, in Markdown; each part only where there is such a result."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
+    parts = [_PARTS[result["command"]](result) for result in found.values() if result["command"] in _PARTS]
+    return "\n\n".join(parts)
+
+
+def _compare(result: Mapping[str, Any]) -> str:
+    lines = [
+        f"**{result['title']}**, {result['images']} pictures, median of {result['rounds']} "
+        "interleaved rounds (spread):",
+        "",
+        "| | device | images/s | first tag | peak memory | VRAM | requests | other tags |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in result["rows"].items():
+        vram = "no GPU" if row["peak_vram_mb"] is None else f"{number(row['peak_vram_mb']['median'])} MB"
+        lines.append(
+            f"| {name} | {row['device']} | {text(row['images_per_second'])} | "
+            f"{number(row['first_tag_seconds']['median'])} s | {number(row['peak_rss_mb']['median'])} MB | {vram} | "
+            f"{row['requests']:,} | {row['differences']['tags']} of {row['differences']['of']} |"
+        )
+    return "\n".join([*lines, "", _measured_on(result)])
+
+
+def _pipeline(result: Mapping[str, Any]) -> str:
+    lines = ["| the pipeline | measured | target | |", "| --- | ---: | ---: | --- |"]
+    lines += [
+        f"| {check['what']} | {text(check['value'])} | {'≥' if check['at_least'] else '≤'} {check['target']:g} | "
+        f"{check['verdict']} |"
+        for check in result["checks"].values()
+    ]
+    return "\n".join([*lines, "", _measured_on(result)])
+
+
+def _estimate(result: Mapping[str, Any]) -> str:
+    rows = [row for row in result["rows"] if row["precision"] == "fp32"]
+    return "\n".join([ESTIMATED, "", *(f"- {row['sentence']}" for row in rows)])
+
+
+def _measured_on(result: Mapping[str, Any]) -> str:
+    return f"<sub>{machine_line(result)}</sub>"
+
+
+_PARTS = {"compare": _compare, "pipeline": _pipeline, "estimate": _estimate}

@@ -1,0 +1,70 @@
+"""What repeated measurements say, and whether they say enough."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CONFIDENCE = 0.95
+MET, MISSED, INCONCLUSIVE = "met", "missed", "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured quantity.
+
+    Attributes:
+        median: of all samples.
+        low: lower end of the spread; the interval low..high holds the true median with 95 % confidence.
+        high: upper end.
+        samples: in the order they were taken.
+    """
+
+    median: float
+    low: float
+    high: float
+    samples: tuple[float, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "median": _rounded(self.median),
+            "low": _rounded(self.low),
+            "high": _rounded(self.high),
+            "samples": [_rounded(sample) for sample in self.samples],
+        }
+
+
+def figure(samples: Sequence[float]) -> Figure:
+    """Median and spread of at least one sample.
+
+    The spread is the distribution-free confidence interval between two order statistics (binomial; Conover, Practical
+    Nonparametric Statistics, 3.2): of 9 samples from the 2nd to the 8th. Below 6 samples no such interval reaches 95 %,
+    and the spread is all of them.
+    """
+    ordered = sorted(samples)
+    cut = _cut(len(ordered))
+    return Figure(statistics.median(ordered), ordered[cut], ordered[-1 - cut], tuple(samples))
+
+
+def verdict(measured: Figure, target: float, *, at_least: bool) -> str:
+    """`met` or `missed` only where the whole spread lies on one side of the target; else `inconclusive`."""
+    above, below = measured.low >= target, measured.high <= target
+    good, bad = (above, measured.high < target) if at_least else (below, measured.low > target)
+    return MET if good else MISSED if bad else INCONCLUSIVE
+
+
+def _cut(n: int) -> int:
+    """How many samples to leave out at each end: the median is missed when as few lie on one side of it."""
+    cut, missed = 0, 0.0
+    for k in range(n // 2):
+        missed += 2 * math.comb(n, k) / 2**n
+        if missed > 1 - CONFIDENCE:
+            break
+        cut = k
+    return cut
+
+
+def _rounded(value: float) -> float:
+    """Five significant digits: more is noise in a file that people compare."""
+    return float(f"{value:.5g}")

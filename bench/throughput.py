@@ -1,0 +1,167 @@
+"""How close the pipeline comes to its slowest stage: three figures, each against a bound measured beside it.
+
+Every function runs in a process of its own and returns one entry for each pair; the two halves of a pair follow each
+other, so that what else the machine does falls on both.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.fakes import TAGS, DistantFolder, PacedSession, Pictures
+from engine.config import RunConfig
+from engine.decode import decode
+from engine.fit import fit_for
+from engine.flow import Meter, Stop
+from engine.ledger import Ledger
+from engine.machine import cores
+from engine.model import open_model
+from engine.pipeline import Parts, Pipeline
+from engine.session import Session, SessionConfig, open_session
+from engine.types import Preprocessing
+
+PACE_S, PACED_BATCH, LATENCY_S = 0.2, 16, 0.02
+CANVAS = Preprocessing("deepdanbooru", 512, 512)
+Pair = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a pipeline is run on: the same files again and again until `count` media are through."""
+
+    folder: Path
+    count: int
+    session: Session
+    tags: Sequence[str] = TAGS
+    preprocessing: Preprocessing = CANVAS
+    latency_s: float = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+def run(setup: Setup, config: RunConfig, tick: Callable[[], None] = lambda: None) -> tuple[float, dict[str, Meter]]:
+    """Run the engine's pipeline with a real ledger and no API; seconds, and the meters by stage."""
+    with pipeline(setup, config) as made:
+        began = time.perf_counter()
+        made.run(tick)
+        return time.perf_counter() - began, {meter.name: meter for meter in made.meters}
+
+
+@contextmanager
+def pipeline(setup: Setup, config: RunConfig) -> Iterator[Pipeline]:
+    """The engine's pipeline for the setup, with a ledger of its own."""
+    stop = Stop()
+    # The outbox is on the disk and nothing empties it here: its limit would end the run.
+    config = config.model_copy(update={"outbox_limit": setup.count + 1})
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.db", on_error=stop.set) as ledger:
+        catalogue = Pictures(setup.names, setup.count)
+        storage = DistantFolder(setup.folder, setup.latency_s)
+        parts = Parts(catalogue, storage, setup.preprocessing, setup.tags, 0.5, setup.session, ledger)
+        yield Pipeline(parts, config, stop)
+
+
+def full_size(model: str, precision: str, folder: str, count: int, pairs: int) -> list[Pair]:
+    """Figure a: a real model. Beside each run the session alone and the CPU time of decoding and fitting alone."""
+    opened = open_model(Path(model))
+    session = open_session(opened, opened.precision(precision), SessionConfig())
+    setup = Setup(Path(folder), count, session, opened.tags, opened.preprocessing)
+    run(Setup(setup.folder, session.batch_size, session, opened.tags, opened.preprocessing), RunConfig())  # warm
+    return [_full_size(setup, session) for _ in range(pairs)]
+
+
+def _full_size(setup: Setup, session: Session) -> Pair:
+    alone = session_seconds(session, setup.preprocessing, setup.count)
+    loading = loading_cpu_seconds(setup)
+    seconds, meters = run(setup, RunConfig())
+    bound = alone + loading / cores()
+    return {
+        "images_per_second": setup.count / seconds,
+        "session_alone_images_per_second": setup.count / alone,
+        "bound_images_per_second": setup.count / bound,
+        "of_bound": bound / seconds,
+        "of_session_alone": alone / seconds,
+        "bound_of_session_alone": alone / bound,
+        "session_busy": meters["infer"].busy / seconds,
+    }
+
+
+def session_seconds(session: Session, shape: Preprocessing, count: int) -> float:
+    """Seconds that the session alone needs for `count` pictures that are there already."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (session.batch_size, shape.height, shape.width, 3), np.uint8)
+    began = time.perf_counter()
+    for _ in range(-(-count // session.batch_size)):
+        session.run(pixels)
+    return time.perf_counter() - began
+
+
+def loading_cpu_seconds(setup: Setup) -> float:
+    """CPU seconds of decoding and fitting `count` pictures, one after the other."""
+    files = [(setup.folder / name).read_bytes() for name in setup.names]
+    fit = fit_for(setup.preprocessing)
+    row = np.empty((setup.preprocessing.height, setup.preprocessing.width, 3), np.uint8)
+    began = time.thread_time()
+    for i in range(setup.count):
+        fit(decode(files[i % len(files)]), row)
+    return time.thread_time() - began
+
+
+def paced(folder: str, count: int, pairs: int) -> list[Pair]:
+    """Figure b: a session that takes 200 ms for 16 without using the CPU, and 20 ms more for every read."""
+    session = PacedSession(PACED_BATCH, PACE_S)
+    setup = Setup(Path(folder), count, session, latency_s=LATENCY_S)
+    found = []
+    for _ in range(pairs):
+        alone = session_seconds(session, CANVAS, count)
+        seconds, meters = run(setup, RunConfig())
+        found.append(
+            {
+                "images_per_second": count / seconds,
+                "session_alone_images_per_second": count / alone,
+                "session_busy": meters["infer"].busy / seconds,
+            }
+        )
+    return found
+
+
+def null_session(folder: str, count: int, pairs: int) -> list[Pair]:
+    """Figure c: no inference; against as many threads that only decode and fit the same files, read beforehand."""
+    setup = Setup(Path(folder), count, PacedSession(PACED_BATCH))
+    run(Setup(setup.folder, PACED_BATCH, setup.session), RunConfig())  # warm
+    found = []
+    for _ in range(pairs):
+        alone = loading_seconds(setup, cores())
+        seconds, _ = run(setup, RunConfig())
+        found.append(
+            {
+                "images_per_second": count / seconds,
+                "loading_alone_images_per_second": count / alone,
+                "of_loading_alone": alone / seconds,
+            }
+        )
+    return found
+
+
+def loading_seconds(setup: Setup, threads: int) -> float:
+    """Seconds in which `threads` threads decode and fit `count` pictures that are in memory already."""
+    files = [(setup.folder / name).read_bytes() for name in setup.names]
+    fit = fit_for(setup.preprocessing)
+    shape = (setup.preprocessing.height, setup.preprocessing.width, 3)
+
+    def work(numbers: range) -> None:
+        row = np.empty(shape, np.uint8)
+        for i in numbers:
+            fit(decode(files[i % len(files)]), row)
+
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        list(pool.map(work, [range(first, setup.count, threads) for first in range(threads)]))
+        return time.perf_counter() - began

@@ -1,0 +1,96 @@
+"""`engine bench` on small sizes: the keys of its results, and pages that load nothing."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli import main
+
+SHARED = {"command", "arguments", "date", "commit", "machine", "versions"}
+
+
+def measured(capsys, *words: str) -> dict[str, Any]:
+    assert main([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def check_page(file: Path, plots: int) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count("<svg") == plots
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|url\((?!#)|@import""", text)
+
+
+def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    html = tmp_path / "p.html"
+    words = ("pipeline", "--quick", "--pairs", "1", "--model", str(tiny_model), "--html", str(html))
+    result = measured(capsys, *words, "--output", str(tmp_path / "p.json"))
+    assert set(result) >= SHARED
+    checks = result["checks"]
+    assert set(checks) == {
+        "full_size", "paced", "null_session", "empty_stages", "flat_memory", "huge_pictures"
+    }  # fmt: skip
+    for check in checks.values():
+        assert check["verdict"] in ("met", "missed", "inconclusive")
+        assert check["value"]["low"] <= check["value"]["median"] <= check["value"]["high"]
+    assert 0 < checks["paced"]["value"]["median"] <= 1
+    assert 0 < checks["full_size"]["beside"]["session_busy"]["median"] <= 1
+    assert checks["empty_stages"]["value"]["median"] > 10
+    stages = result["timelines"]["paced"]["stages"]
+    assert list(stages) == ["source", "read", "decode", "infer", "record"]
+    seconds = sum(stages["infer"]["busy"]) * result["timelines"]["paced"]["bin_s"]
+    assert seconds == pytest.approx(0.4, rel=0.2)  # two batches of 200 ms
+    assert json.loads((tmp_path / "p.json").read_text(encoding="utf-8")) == result
+    check_page(html, plots=3)
+
+
+def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    html = tmp_path / "s.html"
+    words = ("sweep", "--model", str(tiny_model), "--batch", "1", "--batch", "3", "--rounds", "1", "--seconds", "0.1")
+    result = measured(
+        capsys, *words, "--device", "cpu", "--precision", "fp32", "--precision", "int8", "--html", str(html)
+    )
+    rows = {(row["precision"], row["batch"]): row for row in result["rows"]}
+    assert set(rows) == {("fp32", 1), ("fp32", 3), ("int8", 1)}
+    assert rows["fp32", 3]["images_per_second"]["median"] > 0
+    assert rows["fp32", 1]["peak_rss_mb"]["median"] > 20
+    assert rows["fp32", 1]["device"] == "cpu"
+    assert "holds no int8" in rows["int8", 1]["failed"]
+    check_page(html, plots=1)
+
+
+def test_compare_without_the_original(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    html = tmp_path / "c.html"
+    words = ("compare", "--model", str(tiny_model), "--count", "5", "--rounds", "1", "--html", str(html))
+    result = measured(capsys, *words, "--threshold", "0.4", "--device", "cpu")
+    one, engine = result["rows"]["onnx one by one"], result["rows"]["engine fp32"]
+    assert one["records"] == engine["records"] > 0
+    assert one["requests"] == one["records"] + 2  # two pages of the catalogue
+    assert engine["requests"] < one["requests"]
+    assert engine["differences"] == {"tags": 0, "of": one["records"], "max_similarity": 0.0}
+    assert (one["device"], engine["device"]) == ("cpu", "cpu")
+    assert result["ratios"].keys() == {"engine fp32 / onnx one by one"}
+    check_page(html, plots=2)
+
+
+def test_estimate_is_called_one(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    html = tmp_path / "e.html"
+    result = measured(capsys, "estimate", "--model", str(tiny_model), "--html", str(html))
+    assert result["estimate"] is True
+    assert "nothing here was measured on a card" in html.read_text(encoding="utf-8")
+    check_page(html, plots=1)
+
+
+def test_a_mistake_is_a_sentence(capsys, tmp_path: Path) -> None:
+    assert main(["estimate", "--model", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith("error: there is no model folder")
+    assert main(["estimate"]) == 2
+
+
+def test_a_contestant_that_fails_is_named(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    words = ["compare", "--model", str(tiny_model), "--project", str(tmp_path), "--keras-python", sys.executable]
+    assert main([*words, "--count", "1", "--rounds", "1"]) == 1
+    assert "-m bench.original" in capsys.readouterr().err.splitlines()[-1]
