@@ -13,12 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.runtime import Ort, Unavailable, first_line
+import numpy as np
+
+from engine.runtime import ERROR, FATAL, Ort, Unavailable, first_line
 
 PROVIDER = "CUDAExecutionProvider"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NEEDED_DRIVER = {12: "525", 13: "580"}
 """The oldest driver for a major version of CUDA (NVIDIA's compatibility table)."""
+
+_CONV = bytes.fromhex(  # an ONNX model: y = Conv(x, x), float [1, 1, 1, 1], opset 17
+    "08083a4e0a0f0a01780a01781201792204436f6e761201675a1b0a017812160a14080112100a0208010a0208010a0208010a"
+    "020801621b0a017912160a14080112100a0208010a0208010a0208010a02080142040a001011"
+)
 
 Load = Callable[[str], Any]
 """`ctypes.CDLL`, or what stands for it in a test."""
@@ -32,9 +39,12 @@ class Driver:
     pci_bus: str
 
 
-def require(ort: Ort, load: Load = ctypes.CDLL) -> Driver:
-    """Make CUDA ready: load its libraries before the first session does. Raises `Unavailable`."""
-    driver = _driver(load)
+def require(ort: Ort, driver: Driver, load: Load = ctypes.CDLL) -> None:
+    """Load CUDA's libraries and see that ONNX Runtime really uses them. Raises `Unavailable`.
+
+    One convolution of one number tells, in the time that CUDA's context takes anyway: with a large model ONNX Runtime
+    would first load all of it onto the CPU.
+    """
     if PROVIDER not in ort.get_available_providers():
         name = getattr(ort, "package_name", "onnxruntime")
         raise Unavailable(
@@ -49,10 +59,20 @@ def require(ort: Ort, load: Load = ctypes.CDLL) -> Driver:
             "`pip uninstall -y onnxruntime-gpu` and `pip install deepdanbooru-engine[cuda12]`",
         )
     said = _preload(ort)
-    missing = _missing(ort, said, load)
-    if missing:
-        raise Unavailable(missing, cure(ort))
-    return driver
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL
+    ort.set_default_logger_severity(FATAL)
+    try:
+        session = ort.InferenceSession(_CONV, options, providers=[PROVIDER], enable_fallback=0)
+        session.disable_fallback()
+        used, failure = session.get_providers()[0], ""
+        session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})  # cuDNN is loaded only now
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        used, failure = "", first_line(error)
+    finally:
+        ort.set_default_logger_severity(ERROR)
+    if used != PROVIDER:
+        raise Unavailable(_missing(ort, said, load) or failure or "ONNX Runtime does not take CUDA", cure(ort))
 
 
 def cure(ort: Ort) -> str:
@@ -67,8 +87,8 @@ def _major(ort: Ort) -> int:
     return int(found[0]) if found else 12
 
 
-def _driver(load: Load) -> Driver:
-    """Ask the driver itself. Its calls return 0 for success (CUDA Driver API, CUresult)."""
+def find_driver(load: Load = ctypes.CDLL) -> Driver:
+    """Ask the NVIDIA driver itself; raises `Unavailable`. Its calls return 0 for success (CUDA Driver API)."""
     try:
         cuda = load(DRIVER)
     except OSError:
@@ -102,8 +122,9 @@ def _preload(ort: Ort) -> str:
 def _missing(ort: Ort, said: str, load: Load) -> str:
     """What keeps ONNX Runtime's CUDA provider from loading, in words; empty if nothing does.
 
-    Loading the provider's library ourselves is the one test that needs no list of libraries, and on Linux the error
-    names the one that is missing. Windows does not, so there the preloading's words are added.
+    Loading the provider's library ourselves needs no list of libraries, and on Linux the error names the one that is
+    missing; Windows does not, so there the preloading's words are taken. Only after ONNX Runtime has tried: the library
+    asks its host for a pointer once, while it is loaded, and would keep a null one.
     """
     folder = Path(ort.__file__).parent / "capi"
     name = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"

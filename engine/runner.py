@@ -14,7 +14,7 @@ import numpy.typing as npt
 from engine.cuda import PROVIDER, cure
 from engine.gpu import Gpu
 from engine.model import Model
-from engine.runtime import Ort, Unavailable
+from engine.runtime import FATAL, Ort, Unavailable
 from engine.types import Scores
 from engine.vram import Plan
 
@@ -89,7 +89,7 @@ class BoundRunner:
 def cpu_options(ort: Ort, threads: int) -> Ort:
     """SessionOptions for the CPU. docs/decisions/sessions.md says what each was measured to do."""
     options = ort.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding wants the cores meanwhile
     options.enable_mem_pattern = False  # its block comes on top of the arena's: twice the activations
@@ -114,7 +114,7 @@ def cuda_options(plan: Plan, precision: str, gpu: Gpu | None) -> dict[str, str]:
 def cuda_session(ort: Ort, file: Path, options: dict[str, str]) -> Ort:
     """A session that really is on CUDA. Raises `Unavailable` where ONNX Runtime took the CPU instead."""
     settings = ort.SessionOptions()
-    settings.log_severity_level = 4
+    settings.log_severity_level = FATAL
     settings.enable_mem_pattern = False
     session = ort.InferenceSession(str(file), settings, providers=[(PROVIDER, options)], enable_fallback=0)
     session.disable_fallback()

@@ -19,8 +19,8 @@ DISTRIBUTIONS = (
     "onnxruntime-training",
 )
 """Every one of them writes the same package folder, so the one installed last wins, in parts."""
-ERROR = 3
-"""ONNX Runtime's log severity: why CUDA does not load it says nowhere but in its log."""
+ERROR, FATAL = 3, 4
+"""ONNX Runtime's log severities. FATAL where what matters reaches us as an exception or is asked for."""
 
 OUT_OF_MEMORY = (
     "failed to allocate",

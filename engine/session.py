@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engine import modelcache, probe
 from engine.config import RunConfig
-from engine.cuda import Load, require
+from engine.cuda import Load, find_driver, require
 from engine.errors import EngineError, ModelError, SessionError
 from engine.gpu import MB, Gpu, Memory, VramMeter, open_gpu
 from engine.machine import cores
@@ -128,13 +128,14 @@ def _cpu_runner(
 
 
 def _on_cuda(ort: Ort, model: Model, precision: Precision, config: SessionConfig, load: Load) -> OrtSession:
-    driver = require(ort, load)
+    driver = find_driver(load)
     gpu = open_gpu(driver.pci_bus)
     vram = VramMeter(gpu) if gpu else None
+    free = gpu.memory() if gpu else None  # both before CUDA's context takes its part: the plan counts that too
+    require(ort, driver, load)
     check_file(precision)
     if precision.name == "fp16":
-        _probe(ort, model, precision, config, gpu)
-    free = gpu.memory() if gpu else None
+        _probe(ort, model, precision, config, gpu, free)
     chosen = _plan(model, precision, config, free)
     run_options = ort.RunOptions()
     spare = model.precisions.get("fp32")
@@ -180,7 +181,9 @@ def _cuda_runner(
     return BoundRunner(ort, session, run_options, size, model, "cuda")
 
 
-def _probe(ort: Ort, model: Model, fp16: Precision, config: SessionConfig, gpu: Gpu | None) -> None:
+def _probe(
+    ort: Ort, model: Model, fp16: Precision, config: SessionConfig, gpu: Gpu | None, free: Memory | None
+) -> None:
     """Raise `SessionError` unless fp16 is right and faster on this very GPU."""
 
     def judge() -> probe.Verdict:
@@ -188,7 +191,7 @@ def _probe(ort: Ort, model: Model, fp16: Precision, config: SessionConfig, gpu: 
         return probe.compare(measure(fp32) if fp32 else None, measure(fp16))
 
     def measure(precision: Precision) -> tuple[float, Scores]:
-        chosen = replace(_plan(model, precision, config, gpu.memory() if gpu else None), batch_size=PROBE_BATCH)
+        chosen = replace(_plan(model, precision, config, free), batch_size=PROBE_BATCH)
         runner = _cuda_runner(ort, model, precision, chosen, gpu, ort.RunOptions(), PROBE_BATCH)
         return probe.time_runs(runner, probe.sample(PROBE_BATCH, shape.height, shape.width))
 

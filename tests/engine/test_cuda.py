@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from engine import probe, session, vram
-from engine.cuda import DRIVER, PROVIDER, Driver, require
+from engine.cuda import DRIVER, PROVIDER, Driver, find_driver, require
 from engine.errors import ModelError, SessionError
 from engine.gpu import MB, Gpu, Memory, VramMeter, open_gpu
 from engine.model import Model, open_model
@@ -68,12 +68,15 @@ def loader(driver: FakeDriver | None = None, missing: str = "") -> Callable[[str
 class FakeSession:
     """ONNX Runtime's session on "CUDA": the real one on the CPU underneath."""
 
-    def __init__(self, ort: "FakeRuntime", file: str, settings: Any, providers: Any, enable_fallback: int) -> None:
+    def __init__(self, ort: "FakeRuntime", file: Any, settings: Any, providers: Any, enable_fallback: int) -> None:
         self._real = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         self._ort = ort
         self._asked = providers
         self.wants_fallback = bool(enable_fallback)
         self.size = 0
+        if isinstance(file, bytes):  # the session of one node that tells whether CUDA works
+            self._asked = providers if ort.libraries_work else ["CPUExecutionProvider"]
+            return
         ort.sessions.append(self)
         if ort.load_error and providers != ["CPUExecutionProvider"]:
             raise RuntimeError(ort.load_error)
@@ -87,10 +90,17 @@ class FakeSession:
 
     def get_providers(self) -> list[str]:
         on_cuda = self._asked != ["CPUExecutionProvider"] and self._ort.cuda_works
+        if self in self._ort.sessions:
+            on_cuda = on_cuda and self._ort.model_on_cuda
         return [PROVIDER, "CPUExecutionProvider"] if on_cuda else ["CPUExecutionProvider"]
 
     def disable_fallback(self) -> None:
         self.wants_fallback = False
+
+    def run(self, *arguments: Any) -> Any:
+        if self._ort.first_run_error:
+            raise RuntimeError(self._ort.first_run_error)
+        return self._real.run(*arguments)
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
         if self._ort.fits and self._ort.last_shape[0] > self._ort.fits:
@@ -107,6 +117,8 @@ class FakeRuntime:
     def __init__(self, cuda_version: str = "13.0", cuda_works: bool = True, fits: int = 0, said: str = "") -> None:
         self.cuda_version, self.cuda_works, self.fits, self.said = cuda_version, cuda_works, fits, said
         self.load_error = ""
+        self.libraries_work = self.model_on_cuda = True
+        self.first_run_error = ""
         self.sessions: list[FakeSession] = []
         self.preloaded = 0
         self.last_shape: tuple[int, ...] = ()
@@ -123,7 +135,7 @@ class FakeRuntime:
         self.preloaded += 1
         print(self.said)
 
-    def InferenceSession(self, file: str, settings: Any, providers: Any, enable_fallback: int = 1) -> FakeSession:
+    def InferenceSession(self, file: Any, settings: Any, providers: Any, enable_fallback: int = 1) -> FakeSession:
         return FakeSession(self, file, settings, providers, enable_fallback)
 
     def _buffer(self, shape: tuple[int, ...], element: Any, device: str, number: int) -> Any:
@@ -196,7 +208,10 @@ def start(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nvml: F
 
 def test_cuda_that_works(capfd: pytest.CaptureFixture[str]) -> None:
     ort = FakeRuntime(said="Failed to load libnvrtc.so.13: no such file")
-    assert require(ort, loader(FakeDriver(13010))) == Driver((13, 1), "0000:01:00.0")
+    load = loader(FakeDriver(13010), "not even tried, for it works")
+    driver = find_driver(load)
+    assert driver == Driver((13, 1), "0000:01:00.0")
+    require(ort, driver, load)
     assert ort.preloaded == 1
     assert capfd.readouterr().out == ""  # stdout is for results
 
@@ -223,18 +238,36 @@ def test_cuda_that_works(capfd: pytest.CaptureFixture[str]) -> None:
             r"CUDA's library cublas64_12\.dll, cudnn64_9\.dll is missing: `pip install deepdanbooru-engine\[cuda12\]`",
         ),
         (FakeRuntime(), loader(FakeDriver(), "invalid ELF header"), r"CUDA part does not load \(invalid ELF header\)"),
+        (FakeRuntime(), loader(FakeDriver()), r"^ONNX Runtime does not take CUDA: `pip install "),
     ],
 )
 def test_what_is_missing_and_the_cure(ort: Any, load: Any, sentence: str) -> None:
+    if isinstance(ort, FakeRuntime):
+        ort.libraries_work = False
     with pytest.raises(Unavailable, match=sentence):
-        require(ort, load)
+        require(ort, find_driver(load), load)
 
 
 def test_an_explicit_cuda_never_becomes_the_cpu(start: Callable[..., Any]) -> None:
+    ort = FakeRuntime()
+    ort.libraries_work = False
     with pytest.raises(SessionError, match=r"libcufft\.so\.12 is missing"):
-        start(FakeRuntime(), missing="libcufft.so.12: cannot open shared object file: No such file or directory")
-    with pytest.raises(SessionError, match="took CPUExecutionProvider instead of CUDA"):
+        start(ort, missing="libcufft.so.12: cannot open shared object file: No such file or directory")
+    with pytest.raises(SessionError, match="does not take CUDA"):
         start(FakeRuntime(cuda_works=False))
+    ort = FakeRuntime()
+    ort.model_on_cuda = False  # although the small session was
+    with pytest.raises(SessionError, match="took CPUExecutionProvider instead of CUDA"):
+        start(ort)
+
+
+def test_cudnn_is_missed_at_the_first_convolution(start: Callable[..., Any]) -> None:
+    ort = FakeRuntime()
+    ort.first_run_error = "Failed to load libcudnn.so.9\nand more"
+    with pytest.raises(
+        SessionError, match=r"^Failed to load libcudnn\.so\.9: `pip install deepdanbooru-engine\[cuda\]`"
+    ):
+        start(ort)
 
 
 def test_auto_takes_the_cpu_and_says_why(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +276,7 @@ def test_auto_takes_the_cpu_and_says_why(start: Callable[..., Any], monkeypatch:
     assert taken.why.startswith("cpu, although there is an NVIDIA GPU: the NVIDIA driver runs CUDA up to 12.4")
     monkeypatch.setattr(ctypes, "CDLL", None)
     taken = start(FakeRuntime(cuda_works=False), device="auto")
-    assert (taken.device, taken.batch_size) == ("cpu", 4) and "took CPUExecutionProvider" in taken.why
+    assert (taken.device, taken.batch_size) == ("cpu", 4) and "does not take CUDA" in taken.why
 
 
 def test_auto_without_a_driver_says_it_briefly(model: Model, tmp_path: Path) -> None:
