@@ -69,6 +69,7 @@ class Meter:
         self.waiting_in = 0.0
         self.waiting_out = 0.0
         self.depth: Callable[[], int] = lambda: 0  # items queued before the stage
+        self._looks = self._depths = 0
         self._lock = threading.Lock()
 
     def add(self, *, busy: float = 0.0, waiting_in: float = 0.0, waiting_out: float = 0.0, items: int = 0) -> None:
@@ -77,6 +78,16 @@ class Meter:
             self.waiting_in += waiting_in
             self.waiting_out += waiting_out
             self.items += items
+
+    def look(self) -> None:
+        """Take note of the queue before the stage; called a few times a second, by one thread."""
+        self._looks += 1
+        self._depths += self.depth()
+
+    @property
+    def queued(self) -> float:
+        """Items in the queue before the stage, on average over the looks."""
+        return self._depths / self._looks if self._looks else 0.0
 
     @contextmanager
     def working(self, items: int = 1) -> Iterator[None]:

@@ -117,6 +117,8 @@ class Pipeline:
         """Until `ended`, which itself waits a tick; a stopped run is not waited for longer than `LEAVE_S`."""
         leave_at: float | None = None
         while not ended():
+            for meter in self.meters:
+                meter.look()
             tick()
             try:
                 self._load.give_up_hanging(self._reading)

@@ -10,17 +10,9 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from engine.advice import limiting, sentence, share
 from engine.flow import Meter
 from engine.types import Outcome, Position
-
-ADVICE = {
-    "source": "the media API answers slowly: a larger --segment-size asks it less often",
-    "read": "the storage limits: --read-threads {double} reads more files at once",
-    "decode": "decoding limits: --decode-threads {double}, if there are cores to spare",
-    "infer": "the model limits, as it should: a faster device, or --precision int8 (CPU) or fp16 (GPU), would help",
-    "record": "the ledger's disk limits: --state on a faster local disk",
-    "deliver": "the media API limits: --recognition-bulk-url, or more --connections",
-}
 
 
 @dataclass
@@ -61,14 +53,10 @@ class Summary:
     def rate(self) -> float:
         return self.tally.images / self.seconds if self.seconds else 0.0
 
-    def share(self, meter: Meter) -> float:
-        """How much of the run the stage's threads were busy, 0..1."""
-        return meter.busy / (max(1, meter.threads) * self.seconds) if self.seconds else 0.0
-
     @property
     def bottleneck(self) -> str:
-        """The stage that was busiest: the others waited for it."""
-        return max(self.meters, key=self.share).name
+        """The stage that the others waited for."""
+        return limiting(self.meters, self.seconds).name
 
     def as_json(self) -> dict[str, Any]:
         t = self.tally
@@ -85,7 +73,7 @@ class Summary:
             "bottleneck": self.bottleneck,
             "stages": {
                 m.name: {k: round(getattr(m, k), 3) for k in ("busy", "waiting_in", "waiting_out")}
-                | {"threads": m.threads, "items": m.items}
+                | {"threads": m.threads, "items": m.items, "queued": round(m.queued, 1)}
                 for m in self.meters
             },
             "peak_rss_mb": round(self.peak_rss_mb, 1),
@@ -96,12 +84,12 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary for people."""
-        t, worst = self.tally, max(self.meters, key=self.share)
+        t = self.tally
         if not (t.images or t.failed or t.skipped or t.done or t.rejected):
             return [f"nothing to do: all {sum(self.ledger.values()):,} media of the catalogue are settled"]
         refused = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
-        shares = "  ".join(f"{m.name} {self.share(m):.0%}" for m in self.meters)
+        shares = "  ".join(f"{m.name} {share(m, self.seconds):.0%}" for m in self.meters)
         return [
             f"{t.images:,} images in {duration(self.seconds)}: {self.rate:.1f} images/s "
             f"({self.device}, {self.precision}, batches of {self.batch_size})",
@@ -109,8 +97,7 @@ class Summary:
             + "".join(f", {part}" for part in refused)
             + (f"; {waiting:,} media wait in the outbox" if waiting else ""),
             f"busy: {shares}",
-            f"{ADVICE[worst.name].format(double=2 * max(1, worst.threads))} "
-            f"({worst.name} busy {self.share(worst):.0%} of the run)",
+            sentence(self.meters, self.seconds, self.device),
         ]
 
 
