@@ -46,7 +46,7 @@ def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., Non
                 default=None,
                 annotation=Annotated[
                     _flag_type(field),
-                    typer.Option("--" + (field.alias or name).replace("_", "-"), help=field.description),
+                    typer.Option(_flag(name, field), help=field.description),
                 ],
             )
             for name, field in fields.items()
@@ -93,6 +93,12 @@ def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
 def api_token(token_file: Path | None) -> Token:
     """The API token from a file or ENGINE_API_TOKEN; never from a flag, never printed."""
     return Token(os.environ.get("ENGINE_API_TOKEN", ""), token_file)
+
+
+def _flag(name: str, field: FieldInfo) -> str:
+    """`--name`; where leaving it out does not mean no, `--no-name` too."""
+    flag = (field.alias or name).replace("_", "-")
+    return f"--{flag}/--no-{flag}" if _flag_type(field) == bool | None and field.default is not False else f"--{flag}"
 
 
 def _flag_type(field: FieldInfo) -> Any:  # noqa: ANN401 - types as values
