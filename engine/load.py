@@ -108,11 +108,11 @@ class Loader:
             self._batcher.add(media, row, self.decoding)
 
     def _decode_into(self, row: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], data: bytes, name: str) -> None:
-        with self.decoding.working():
-            header = probe(data, name)
-            pixels = min(header.width * header.height, self._config.max_pixels)
-            self._pixels.reserve(pixels)
-            try:
+        header = probe(data, name)
+        pixels = min(header.width * header.height, self._config.max_pixels)
+        self._pixels.reserve(pixels, self.decoding)  # waiting for room is not being busy
+        try:
+            with self.decoding.working():
                 self._fit(decode(data, name, max_pixels=self._config.max_pixels), row)
-            finally:
-                self._pixels.give_back(pixels)
+        finally:
+            self._pixels.give_back(pixels)
