@@ -94,3 +94,15 @@ def test_a_contestant_that_fails_is_named(capsys, tmp_path: Path, tiny_model: Pa
     words = ["compare", "--model", str(tiny_model), "--project", str(tmp_path), "--keras-python", sys.executable]
     assert main([*words, "--count", "1", "--rounds", "1"]) == 1
     assert "-m bench.original" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.full
+def test_compare_with_the_original(capsys, tiny_model: Path) -> None:
+    pytest.importorskip("tf_keras")
+    words = ("compare", "--model", str(tiny_model), "--project", str(tiny_model.parent / "project"))
+    result = measured(capsys, *words, "--count", "7", "--rounds", "1", "--threshold", "0.4", "--device", "cpu")
+    original, engine = result["rows"]["original"], result["rows"]["engine fp32"]
+    assert original["device"] == "cpu" and original["requests"] == original["records"] + 2
+    assert engine["differences"]["of"] == original["records"] > 0
+    assert engine["differences"]["max_similarity"] <= 0.02  # pixels rounded to 8 bits, random weights
+    assert result["ratios"].keys() >= {"engine fp32 / original"}
