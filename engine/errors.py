@@ -65,11 +65,15 @@ class MediumError(Exception):
 
 
 class Unreadable(MediumError):
-    """The bytes of a medium cannot be had; `missing` if there is no such file, which may be so only for the moment."""
+    """The bytes of a medium cannot be had.
 
-    def __init__(self, message: str, *, missing: bool = False) -> None:
+    `missing` if there is no such file; `fleeting` if that, or what else went wrong, may be so only for the moment.
+    """
+
+    def __init__(self, message: str, *, missing: bool = False, fleeting: bool = False) -> None:
         super().__init__(message)
         self.missing = missing
+        self.fleeting = missing or fleeting
 
 
 class Undecodable(MediumError):

@@ -6,7 +6,7 @@ from engine.flow import Meter, Room, Stop
 from engine.types import Media
 
 MOST_WAITING = 1000
-"""Media that may wait for a second chance; more missing files than that are not an SMB client's memory."""
+"""Media that may wait for a second chance; more than that are not the network's bad moment."""
 
 
 class InFlight:
@@ -20,7 +20,7 @@ class InFlight:
         self.room = room
         self._stop = stop
         self._ids: set[int] = set()
-        self._waiting: dict[int, Media] = {}  # missing files that get a second chance
+        self._waiting: dict[int, Media] = {}  # media that get a second chance
         self._changed = threading.Condition()
         stop.on_stop(self._wake)
 
@@ -40,7 +40,8 @@ class InFlight:
             self._changed.notify_all()
 
     def wait_for_second_chance(self, media: Media) -> bool:
-        """Its file was not found; SMB clients remember a "not found" for seconds, so it is tried once more later.
+        """Its read failed, perhaps only for the moment: networks blink, and SMB clients remember a "not found" for
+        seconds. It is tried once more later.
 
         False if too many wait already: they keep their room, which must not run out before the catalogue does.
         """

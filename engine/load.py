@@ -5,6 +5,7 @@ more of them than cores; decoders compute, so there are as many as cores.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Loader:
                 return  # given up meanwhile: the medium has failed, and another thread has taken this one's place
             if isinstance(result, bytes):
                 self.loaded.put((job.media, result), self.reading)
-            elif self._root.wait_until_there(away, final=job.last_chance or not result.missing):
+            elif result.fleeting and self._root.wait_until_there(away, final=job.last_chance):
                 self._todo.put_back(job)
             else:
                 self._unreadable(job, result)
@@ -87,9 +88,13 @@ class Loader:
             return error
 
     def _unreadable(self, job: Job, error: Unreadable) -> None:
-        self._batcher.drop()
-        if error.missing and not job.last_chance and self._in_flight.wait_for_second_chance(job.media):
+        if error.fleeting and not job.last_chance:
+            if self._in_flight.wait_for_second_chance(job.media):
+                self._batcher.drop()
+            else:
+                self._todo.put_back(replace(job, last_chance=True))  # too many wait: then it is now
             return
+        self._batcher.drop()
         state = None if error.missing else self._storage.state(job.media.storage_url)
         self._failed(job.media, Outcome.FAILED, str(error), state)
 

@@ -59,7 +59,7 @@ class S3Storage:
         except (FileNotFoundError, NotFoundError) as error:
             raise Unreadable(f"no such object: {short(key)}", missing=True) from error
         except (BaseError, ValueError) as error:
-            raise Unreadable(f"cannot read {short(key)}: {_first_line(error)}") from error
+            raise Unreadable(f"cannot read {short(key)}: {_first_line(error)}", fleeting=True) from error
 
 
 def _first_line(error: Exception) -> str:

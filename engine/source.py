@@ -99,7 +99,7 @@ class Source:
         self._todo.put(job, self.meter)
 
     def _second_chances(self) -> None:
-        """Wait until all media are settled; those whose file was missing are tried once more."""
+        """Wait until all media are settled; those whose read failed are tried once more."""
         waiting = self._in_flight.second_chances()
         if waiting:
             self._stop.event.wait(SECOND_CHANCE_S)

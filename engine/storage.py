@@ -185,7 +185,7 @@ class FolderStorage:
         except OSError as error:
             if os.path.isdir(path):  # noqa: PTH112 - what Windows says of opening a directory is "permission denied"
                 raise Unreadable(_not_a_file(path, key)) from error
-            raise Unreadable(f"cannot read {short(key)}: {error.strerror or error}") from error
+            raise Unreadable(f"cannot read {short(key)}: {error.strerror or error}", fleeting=True) from error
 
     def _descriptor(self, path: str, key: str) -> int:
         """Opens a path below the root, following links as long as they stay inside."""

@@ -71,7 +71,7 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A medium on its way to be read; `last_chance` when its file was missing once already."""
+    """A medium on its way to be read; `last_chance` when that failed once already."""
 
     media: Media
     last_chance: bool = False

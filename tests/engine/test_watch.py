@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import EngineError, SessionError, StorageError
+from engine.errors import EngineError, SessionError, StorageError, Unreadable
 from engine.flow import Stop
 from engine.ledger import Ledger
 from engine.types import FileState, Media, Outcome
@@ -166,17 +166,35 @@ def test_a_share_that_vanishes_in_the_middle_fails_nothing(library: Path, tmp_pa
     assert said[0].startswith("the storage root is not there") and said[1] == "the storage root is back"
 
 
+def test_a_network_that_blinks_fails_nothing(library: Path, tmp_path: Path) -> None:
+    """Back again before anybody can look at the root."""
+    seen: set[str] = set()
+
+    def before(key: str) -> None:
+        if key in ("05.png", "25.png") and key not in seen:
+            seen.add(key)
+            raise Unreadable("host is down", fleeting=True)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), Wrapped(library, before), ledger)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+
+
 def test_a_share_that_is_not_mounted_at_the_start_is_waited_for(tmp_path: Path) -> None:
     """What an unmounted share leaves behind is an empty folder."""
-    folder = tmp_path / "mount point"
+    folder, share = tmp_path / "mount point", tmp_path / "share"
     folder.mkdir()
+    share.mkdir()
+    for i in range(10):
+        draw(share / f"{i}.png", i)
     said: list[str] = []
 
     def say(sentence: str) -> None:
         said.append(sentence)
         if "not there" in sentence:
-            for i in range(10):
-                draw(folder / f"{i}.png", i)
+            folder.rmdir()
+            share.rename(folder)
 
     with Ledger(tmp_path / "s.db") as ledger:
         pipeline = build(Catalogue([f"{i}.png" for i in range(10)]), folder, ledger, say=say)
@@ -223,8 +241,9 @@ def test_more_failures_than_allowed_end_the_run(limit: str, tmp_path: Path) -> N
         pipeline = build(Catalogue(names(folder)), folder, ledger, max_failures=limit)
         with pytest.raises(EngineError, match="more than --max-failures"):
             pipeline.run()
+    with Ledger(tmp_path / "s.db") as ledger:  # opened again, for what was on its way to the disk
         counts = ledger.counts()
-    assert counts[Outcome.FAILED] < 200 and counts[Outcome.FAILED] + counts[Outcome.PENDING] == 200
+    assert 0 < counts[Outcome.FAILED] < 200  # the rest is pending, or not listed yet
 
 
 def test_a_hanging_read_can_be_the_failure_too_many(library: Path, tmp_path: Path) -> None:

@@ -60,9 +60,10 @@ def build(
     stop: Stop | None = None,
     say: Callable[[str], None] = lambda _: None,
     session: ColourSession | None = None,
+    waiting: int = 0,
     **settings,
 ) -> Pipeline:
     """A pipeline without a delivery, to be run."""
     store = open_storage(str(storage)) if isinstance(storage, Path) else storage
     parts = Parts(catalogue, store, SHAPE, TAGS, 0.5, session or ColourSession(), ledger)
-    return Pipeline(parts, RunConfig(**settings), stop or Stop(), say)
+    return Pipeline(parts, RunConfig(**settings), stop or Stop(), say, waiting)
