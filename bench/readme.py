@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.compare import ENGINE
 from bench.machine import ROOT
 from bench.output import ESTIMATED, machine_line, number, text
 from engine.errors import EngineError
@@ -53,7 +54,8 @@ def _compare(result: Mapping[str, Any]) -> str:
             f"{number(row['first_tag_seconds']['median'])} s | {number(row['peak_rss_mb']['median'])} MB | {vram} | "
             f"{row['requests']:,} | {row['differences']['tags']} of {row['differences']['of']} |"
         )
-    return "\n".join([*lines, "", _measured_on(result)])
+    ratios = [f"{name}: {text(found)}" for name, found in result["ratios"].items() if name.startswith(ENGINE)]
+    return "\n".join([*lines, "", f"images/s, {'; '.join(ratios)}.", _measured_on(result)])
 
 
 def _pipeline(result: Mapping[str, Any]) -> str:
@@ -72,7 +74,7 @@ def _estimate(result: Mapping[str, Any]) -> str:
 
 
 def _measured_on(result: Mapping[str, Any]) -> str:
-    return f"<sub>{machine_line(result)}</sub>"
+    return f"Measured on {machine_line(result)}."
 
 
 _PARTS = {"compare": _compare, "pipeline": _pipeline, "estimate": _estimate}

@@ -120,12 +120,13 @@ def paced(folder: str, count: int, pairs: int) -> list[Pair]:
     setup = Setup(Path(folder), count, session, latency_s=LATENCY_S)
     found = []
     for _ in range(pairs):
-        alone = session_seconds(session, CANVAS, count)
+        batches = 4 * PACED_BATCH
+        alone = session_seconds(session, CANVAS, batches) / batches
         seconds, meters = run(setup, RunConfig())
         found.append(
             {
                 "images_per_second": count / seconds,
-                "session_alone_images_per_second": count / alone,
+                "session_alone_images_per_second": 1 / alone,
                 "session_busy": meters["infer"].busy / seconds,
             }
         )
