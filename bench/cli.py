@@ -15,6 +15,7 @@ from bench.compare import Given
 from bench.compare import compare as compare_all
 from bench.estimate import CATALOGUE, REALISTIC
 from bench.estimate import estimate as estimate_cards
+from bench.fitting import measure as measure_fit
 from bench.graph import gflop
 from bench.machine import envelope
 from bench.output import show
@@ -114,6 +115,18 @@ def pipeline(
             pairs=pairs, full=4, paced=32, null=32, empty=200, tiny=(100, 200), huge=2, huge_side=1000, canvas=32
         )
     finish("pipeline", measure(model, precision, size, progress), as_json, output, html)
+
+
+@app.command()
+def fit(
+    keras_python: Annotated[str, typer.Option(help="An interpreter with the extra `keras`.")] = sys.executable,
+    pairs: Pairs = 9,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Fitting alone, after decoding: the engine beside the original's resize and warp."""
+    finish("fit", measure_fit(keras_python, pairs), as_json, output, html)
 
 
 @app.command()

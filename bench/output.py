@@ -148,4 +148,21 @@ def _estimate(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows(f"{result['title']}: estimate", columns, lines, notes)]
 
 
-_TABLES = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate}
+def _fit(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [
+        (
+            row["pictures"],
+            text(row["engine"]),
+            text(row["original"]),
+            text(row["ratio"]),
+            f"<= {row['target']:.2f}",
+            row["verdict"],
+        )
+        for row in result["rows"]
+    ]
+    columns = ("pictures", "engine, ms", "original, ms", "ratio", "target", "verdict")
+    notes = ["After decoding, one thread each, in turns; medians with their spread."]
+    return [Rows(f"Fitting onto {result['side']} x {result['side']}", columns, lines, notes)]
+
+
+_TABLES = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit}

@@ -159,6 +159,17 @@ def _estimate(result: Mapping[str, Any]) -> list[Figure]:
     return [figure]
 
 
+def _fit(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=2.4)
+    names = [f"{row['pictures']}: {side}" for row in result["rows"] for side in ("engine", "original")]
+    times = [row[side]["median"] for row in result["rows"] for side in ("engine", "original")]
+    axes.barh(names, times, color=[COLOURS[0], COLOURS[1]] * len(result["rows"]), height=0.55)
+    axes.invert_yaxis()
+    axes.set(title="Fitting alone, one thread", xlabel="ms a picture")
+    axes.grid(visible=False, axis="y")
+    return [figure]
+
+
 def _figure(rows: int, columns: int, height: float, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9.2, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
@@ -171,4 +182,4 @@ def _svg(figure: Figure) -> str:
     return out.getvalue().partition("<svg")[2].join(("<svg", ""))
 
 
-_PLOTS = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate}
+_PLOTS = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit}

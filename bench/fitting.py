@@ -1,0 +1,84 @@
+"""`engine bench fit`: the engine's fitting beside the original's resize and warp, after decoding, a thread each.
+
+    python -m bench.fitting PAIRS        (in an interpreter with the extra `keras`)
+
+Times go in turns, picture by picture, so that both sides meet the same machine.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bench.fresh import environment
+from bench.pictures import jpeg
+from bench.process import watch
+from bench.stats import figure, verdict
+from engine.decode import decode
+from engine.fit import fit
+
+SIDE = 512
+TARGET = 1 / 3
+SIZES: Mapping[str, Sequence[tuple[int, int]]] = {
+    "2.4 MP JPEGs, shrunk": ((1900, 1264), (1264, 1900), (1550, 1550)),
+    "thumbnails of 300x400, enlarged": ((300, 400), (400, 300)),
+}
+"""Width and height: half of the first user's files are thumbnails."""
+PICTURES = 12
+
+
+def measure(keras_python: str, pairs: int) -> dict[str, Any]:
+    """For each kind of picture: milliseconds a picture of both sides, and their ratio, with spreads."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [keras_python, "-m", "bench.fitting", str(pairs)]
+        kinds = json.loads(watch(command, environment(), Path(folder) / "fit.log").stdout.splitlines()[-1])
+    rows = []
+    for kind, times in kinds.items():
+        ratio = figure([ours / theirs for ours, theirs in zip(times["engine"], times["original"], strict=True)])
+        row = {"pictures": kind, "ratio": ratio.as_json(), "target": TARGET}
+        row |= {side: figure([1000 * t for t in times[side]]).as_json() for side in ("engine", "original")}
+        rows.append(row | {"verdict": verdict(ratio, TARGET, at_least=False)})
+    return {"side": SIDE, "rows": rows}
+
+
+def main() -> None:
+    """Prints, for each kind of picture, seconds a picture of each side, one figure a pair."""
+    import tensorflow as tf
+
+    from bench.original import resize_and_warp
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    cv2.setNumThreads(1)
+    row = np.empty((SIDE, SIDE, 3), np.uint8)
+    result = {}
+    for kind, sizes in SIZES.items():
+        decoded = [decode(jpeg(*sizes[i % len(sizes)], seed=i)) for i in range(PICTURES)]
+        sides: dict[str, Callable[[Any], object]] = {
+            "engine": lambda rgb: fit(rgb, SIDE, SIDE, row),
+            "original": lambda rgb: resize_and_warp(rgb, SIDE, SIDE),
+        }
+        for work in sides.values():
+            work(decoded[0])
+        times: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(int(sys.argv[1])):
+            spent = dict.fromkeys(sides, 0.0)
+            for rgb in decoded:
+                for side, work in sides.items():
+                    began = time.perf_counter()
+                    work(rgb)
+                    spent[side] += time.perf_counter() - began
+            for side, seconds in spent.items():
+                times[side].append(seconds / len(decoded))
+        result[kind] = times
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
