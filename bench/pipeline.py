@@ -33,35 +33,38 @@ class Size:
 def measure(
     model: Path | None, precision: str, size: Size, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
-    """All figures; the full-size one only with a model folder. Returns `checks` and what the plots need."""
+    """All figures, the quick ones first; the full-size one only with a model folder.
+
+    Returns `checks` and what the plots need.
+    """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         web, large, tiny = (str(work / name) for name in ("web", "large", "tiny"))
         pictures.write(Path(web), 64, pictures.WEB)
         pictures.write(Path(large), min(12, size.full), pictures.LARGE)
         pictures.write(Path(tiny), 1, ((16, 16),))
-        checks: dict[str, Any] = {}
         timelines: dict[str, Any] = {}
+        progress("memory: many tiny pictures")
+        memory, rss = flat_memory(tiny, size)
+        progress("memory: huge pictures")
+        checks = {"flat_memory": memory, "huge_pictures": huge_pictures(work / "huge", size)}
+        progress("d: empty stages")
+        checks["empty_stages"] = empty_stages(
+            fresh("bench.handover:empty_stages", folder=tiny, count=size.empty, pairs=size.pairs)
+        )
+        progress("c: no inference")
+        checks["null_session"] = null_session(
+            fresh("bench.throughput:null_session", folder=web, count=size.null, pairs=size.pairs)
+        )
+        progress("b: a paced session, 20 ms for every read")
+        checks["paced"] = paced(fresh("bench.throughput:paced", folder=web, count=size.paced, pairs=size.pairs))
+        timelines["paced"] = fresh("bench.timeline:paced", folder=web, count=min(480, size.paced))
         if model:
             progress("a: a real model, pictures of 2 to 4 MP")
             given = {"model": str(model), "precision": precision, "folder": large, "count": size.full}
             checks["full_size"] = full_size(fresh("bench.throughput:full_size", **given, pairs=size.pairs))
             timelines["full_size"] = fresh("bench.timeline:full_size", **given)
-        progress("b: a paced session, 20 ms for every read")
-        checks["paced"] = paced(fresh("bench.throughput:paced", folder=web, count=size.paced, pairs=size.pairs))
-        timelines["paced"] = fresh("bench.timeline:paced", folder=web, count=min(480, size.paced))
-        progress("c: no inference")
-        checks["null_session"] = null_session(
-            fresh("bench.throughput:null_session", folder=web, count=size.null, pairs=size.pairs)
-        )
-        progress("d: empty stages")
-        checks["empty_stages"] = empty_stages(
-            fresh("bench.handover:empty_stages", folder=tiny, count=size.empty, pairs=size.pairs)
-        )
-        progress("memory: many tiny pictures")
-        checks["flat_memory"], rss = flat_memory(tiny, size)
-        progress("memory: huge pictures")
-        checks["huge_pictures"] = huge_pictures(work / "huge", size)
+        checks, timelines = (dict(reversed(found.items())) for found in (checks, timelines))
     return {"pairs": size.pairs, "checks": checks, "timelines": timelines, "rss": rss}
 
 
