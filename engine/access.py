@@ -127,6 +127,10 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if parts.username or parts.password:  # it would take the place of the token
+            raise ConfigError(
+                f"{shown_url(url)}: an address with a user or password is not taken; the token says who asks"
+            )
         good = good and not any(c.isspace() or not c.isprintable() for c in url)
     except ValueError:
         raise ConfigError("an address of the media API cannot be read: check host and port") from None

@@ -3,26 +3,30 @@
 import threading
 
 from engine.errors import EngineError
+from engine.types import Media
 
 SHARE_COUNTS_FROM = 100
 """Failures before a share of them means anything."""
 
 
 class FailureBudget:
-    """Counts media and failures; raises when `limit` is passed: a count (`500`) or a share (`20%`). None bears all."""
+    """Counts media and failures; raises when `limit` is passed: a count (`500`) or a share (`20%`). None bears all.
 
-    def __init__(self, limit: str | None) -> None:
-        self._limit = limit
+    `shares=False` leaves shares out: where media that failed before are tried again, failing is the rule.
+    """
+
+    def __init__(self, limit: str | None, *, shares: bool = True) -> None:
+        self._limit = limit if shares or not str(limit).endswith("%") else None
         self._failed = self._media = 0
         self._lock = threading.Lock()
 
-    def passed(self, media: int = 1) -> None:
-        """So many media went through."""
+    def passed(self) -> None:
+        """A medium was read and decoded."""
         with self._lock:
-            self._media += media
+            self._media += 1
 
-    def failed(self, reason: str) -> None:
-        """One more medium failed. Raises `EngineError` when that is one too many."""
+    def failed(self, media: Media, reason: str) -> None:
+        """A medium failed. Raises `EngineError` when that is one too many."""
         with self._lock:
             self._failed += 1
             self._media += 1
@@ -35,6 +39,7 @@ class FailureBudget:
                 spent = self._failed > number
             if spent:
                 raise EngineError(
-                    f"{self._failed:,} of {self._media:,} media failed, more than --max-failures {self._limit}; the "
-                    f"last: {reason}. `engine status` shows the reasons; mend the cause, then use --retry-failed"
+                    f"{self._failed:,} of {self._media:,} media failed, more than --max-failures {self._limit}; "
+                    f"the last was {media.storage_url}: {reason}. `engine status` shows the reasons; "
+                    "mend the cause, then use --retry-failed"
                 )

@@ -47,6 +47,7 @@ class MediaApi:
         self._said_yes: set[str] = set()
         self._segments: set[concurrent.futures.Future[list[Media]]] = set()
         self._lock = threading.Lock()
+        self._closing = False
         self._http = httpx.AsyncClient(
             timeout=config.timeout_s,
             limits=httpx.Limits(max_connections=config.connections + 1),
@@ -116,10 +117,13 @@ class MediaApi:
         """Break off what is under way and close all connections. Any thread, any number of times."""
         self._break_off()
         with self._lock:
-            if self._loop.is_closed():
+            if self._closing:
                 return
-            asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-            self._thread.join()
+            self._closing = True
+        # Outside the lock: what ends on the loop's thread may want it.
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        self._thread.join()
+        with self._lock:
             self._loop.close()
 
     async def _end(self) -> None:

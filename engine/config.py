@@ -43,7 +43,8 @@ class RunConfig(BaseModel):
     threshold: float | None = Field(None, gt=0, le=1, description="Post tags with at least this score. Default 0.5.")
     limit: int | None = Field(None, ge=1, description="Stop after so many media.")
     dry_run: bool = Field(False, description="Tag, but post nothing and keep no state.")
-    retry_failed: bool = Field(False, description="Try media again that failed before.")
+    retry_failed: bool = Field(False, description="Try media again that failed or were rejected before.")
+    moved: bool = Field(False, description="The media API has a new address: take it into the ledger.")
     follow: float | None = Field(None, gt=0, description="Keep running: look for new media every so many seconds.")
 
     # The API.
@@ -87,6 +88,6 @@ class RunConfig(BaseModel):
     )
 
     # What is shown.
-    json_output: bool = Field(False, alias="json", description="End with one JSON object on stdout.")
+    json_output: bool = Field(False, description="End with one JSON object on stdout.")
     quiet: bool = Field(False, description="No progress.")
     verbose: bool = Field(False, description="Log what the API answers.")

@@ -22,7 +22,7 @@ from engine.flow import Meter
 from engine.ledger import Ledger
 from engine.types import Media
 
-GRACE_S = 2.0
+GRACE_S = 4.0
 """How long requests under way may end by themselves: an answer that is not waited for is a record sent twice."""
 
 
@@ -52,7 +52,9 @@ class Delivery:
         one_a_request = api.config.recognition_bulk_url is None
         self._backlog = Backlog(ledger.outbox, Limits(records=1) if one_a_request else limits or Limits())
         self._gate = Gate(api.config.backoff, 2 * self._connections)
-        self._exchange = Exchange(ledger, api, self._backlog, self._gate, self._settled, self._tick)
+        self._exchange = Exchange(
+            ledger, api, self._backlog, self._gate, self._settled, self._tick, stopping=lambda: self._stopping
+        )
         self.counters = self._exchange.counters
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_tick = time.perf_counter()

@@ -51,6 +51,7 @@ class Exchange:
         gate: Gate,
         on_settled: Callable[[Sequence[Media]], None],
         tick: Callable[[], None],
+        stopping: Callable[[], bool],
     ) -> None:
         self.counters = Counters()
         self.posting = 0
@@ -63,6 +64,7 @@ class Exchange:
         self._gate = gate
         self._on_settled = on_settled
         self._tick = tick
+        self._stopping = stopping
         self._under_way = 0
         self._yeses = 0
         self._transient = 0  # failures of chunks that succeeded later
@@ -79,6 +81,8 @@ class Exchange:
     async def _deliver(self, chunk: Chunk) -> None:
         """Send a chunk, or one medium's records piece by piece, until the service says anything but yes."""
         while chunk.sent < len(chunk.records):
+            if self._stopping():
+                return None  # between two requests: what has its answer is in the ledger, the rest stays in the outbox
             end = chunk.sent + self._piece if chunk.alone else len(chunk.records)
             piece = chunk.records[chunk.sent : end]
             answer = await self._post(chunk, piece)
@@ -183,7 +187,11 @@ class Exchange:
             )
 
     async def _settle(self, chunk: Chunk) -> None:
-        """All of it is answered: it leaves the outbox."""
+        """All of it is answered: it leaves the outbox. A medium that lost every record is rejected."""
+        for entry in chunk.entries:
+            reasons = [reason for seq, tag, reason in chunk.lost if seq == entry.item.seq and tag is not None]
+            if reasons and len(reasons) == len(entry.item.records):
+                chunk.lost.append((entry.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
         await _on_disk(self._ledger.delivered([entry.item.seq for entry in chunk.entries], chunk.lost))
         self._backlog.settled(chunk)
         rejected = len({seq for seq, tag, _ in chunk.lost if tag is None})

@@ -8,7 +8,7 @@ nothing that was computed and repeats at most the batches in flight.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,11 +64,11 @@ class Ledger(LedgerView):
 
     # The catalogue side.
 
-    def admit(self, page: Sequence[Media]) -> list[Media]:
+    def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         """Take in a page of the catalogue; return those of it that are still to be tagged, in order.
 
-        An id with another storageUrl than before is another file: it becomes pending again, and records of the old
-        file that were not yet posted are dropped.
+        Media at one of the outcomes `again` are tagged once more. An id with another storageUrl than before is another
+        file: it becomes pending again, and records of the old file that were not yet posted are dropped.
         """
         known = self.find(media.id for media in page)
         new = [media for media in page if media.id not in known or known[media.id][0] != media.storage_url]
@@ -82,6 +82,10 @@ class Ledger(LedgerView):
 
             self._settle(change, lambda: dropped).result()
         fresh = {media.id for media in new}
+        once_more = [m for m in page if m.id not in fresh and known[m.id][1] in again]
+        if once_more:
+            self.retry(once_more).result()
+            fresh |= {media.id for media in once_more}
         return [m for m in page if m.id in fresh or known[m.id][1] is Outcome.PENDING]
 
     def retry(self, media: Sequence[Media]) -> Future[None]:
@@ -91,13 +95,13 @@ class Ledger(LedgerView):
             lambda c: _many(c, "UPDATE media SET outcome = 'pending', reason = NULL, changed = ? WHERE id = ?", rows)
         )
 
-    def forget(self) -> int:
-        """Make all media pending but those that are no pictures; drop outbox and fingerprint. How many there are."""
+    def begin_again(self, fingerprint: Mapping[str, str]) -> int:
+        """Make all media pending but those that are no pictures, under a new fingerprint. How many there are."""
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM outbox")
             connection.execute("DELETE FROM refused")
-            connection.execute("DELETE FROM meta WHERE key IN ('model', 'precision', 'preprocessing', 'threshold')")
+            _many(connection, "INSERT OR REPLACE INTO meta VALUES (?, ?)", list(fingerprint.items()))
             connection.execute("UPDATE media SET outcome = 'pending', reason = NULL WHERE outcome <> 'skipped'")
 
         self._writer.submit(change).result()
@@ -168,10 +172,6 @@ class Ledger(LedgerView):
     def progress(self, seq: int, sent: int) -> Future[None]:
         """Single mode: the API has answered the first `sent` records of this medium."""
         return self._writer.submit(lambda c: _many(c, "UPDATE outbox SET sent = ? WHERE seq = ?", [(sent, seq)]))
-
-    def reject(self, seq: int, reason: str) -> Future[None]:
-        """The API refuses this medium's records for good."""
-        return self.delivered([], [(seq, None, reason)])
 
     def _settle(self, change: Callable[[sqlite3.Connection], object], count: Callable[[], int]) -> Future[None]:
         """Submit a change after whose commit `count` media need no room in the outbox any more."""

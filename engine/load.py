@@ -25,7 +25,7 @@ Failed = Callable[[Media, Outcome, str, FileState | None], None]
 
 
 class Loader:
-    """Reads, decodes and fits; gives rows to the batcher and failures to `failed`."""
+    """Reads, decodes and fits; gives rows to the batcher, failures to `failed`, and tells `passed` of each success."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Loader:
         batcher: Batcher,
         todo: Channel[Job],
         in_flight: InFlight,
+        passed: Callable[[], None],
         failed: Failed,
         root: RootWatch,
         reads: ReadWatch,
@@ -48,6 +49,7 @@ class Loader:
         self._batcher = batcher
         self._todo = todo
         self._in_flight = in_flight
+        self._passed = passed
         self._failed = failed
         self.loaded: Channel[tuple[Media, bytes]] = Channel(config.read_ahead, stop, weight=lambda item: len(item[1]))
         # Decoded pictures share one budget, so that several 60 MP ones at once do not add up; one of the largest size
@@ -110,6 +112,7 @@ class Loader:
                 outcome = Outcome.SKIPPED if isinstance(error, NotAPicture) else Outcome.FAILED
                 self._failed(media, outcome, str(error), self._storage.state(media.storage_url))
                 continue
+            self._passed()
             self._batcher.add(media, row, self.decoding)
 
     def _decode_into(self, row: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], data: bytes, name: str) -> None:

@@ -70,7 +70,7 @@ class Pipeline:
         """`say` gets sentences for the user; `waiting` media are in the outbox already and take room there."""
         self.tally = Tally()
         self._register, self._delivery, self._stop = parts.register, parts.delivery, stop
-        self._budget = FailureBudget(config.max_failures)
+        self._budget = FailureBudget(config.max_failures, shares=not config.retry_failed)
         shape, rows = parts.preprocessing, parts.session.batch_size
         room = Room(config.outbox_limit, stop)
         room.take(waiting)
@@ -83,7 +83,7 @@ class Pipeline:
 
         self.source = Source(parts.catalogue, parts.register, parts.storage, in_flight, batcher, todo, config, stop)
         self._load = load = Loader(
-            parts.storage, shape, config, batcher, todo, in_flight, self._failed, root, reads, stop
+            parts.storage, shape, config, batcher, todo, in_flight, self._budget.passed, self._failed, root, reads, stop
         )
         inference = Inference(parts.session, batcher, parts.register, parts.tags, parts.threshold, self._stored, stop)
         self._reading = Stage(load.reading, config.read_threads, load.read, stop, at_end=load.loaded.close)
@@ -141,11 +141,10 @@ class Pipeline:
 
         self._register.fail(media, outcome, reason, file).add_done_callback(settled)
         if outcome is Outcome.FAILED:
-            self._budget.failed(f"{media.storage_url}: {reason}")
+            self._budget.failed(media, reason)
 
     def _stored(self, tagged: Sequence[Tagged]) -> None:
         """A batch whose results are on the disk."""
-        self._budget.passed(len(tagged))
         self.tally.add(images=len(tagged), done=sum(not item.records for item in tagged))
         for item in tagged:
             self._in_flight.leave(item.media)

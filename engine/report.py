@@ -24,6 +24,7 @@ class Tally:
     failed: int = 0
     rejected: int = 0
     skipped: int = 0
+    refused: int = 0  # single records that the API gave up on
     records: int = 0
     requests: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -47,6 +48,7 @@ class Summary:
     peak_rss_mb: float
     peak_vram_mb: float | None
     ledger: Mapping[Outcome, int]
+    refused_records: int = 0  # in the ledger: of this run and earlier ones
     interrupted: bool = False
 
     @property
@@ -64,6 +66,7 @@ class Summary:
         return {
             **counts,
             "records": t.records,
+            "refused": t.refused,
             "requests": t.requests,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.rate, 3),
@@ -85,7 +88,8 @@ class Summary:
     def lines(self) -> list[str]:
         """The summary for people."""
         t = self.tally
-        if not (t.images or t.failed or t.skipped or t.done or t.rejected):
+        idle = not (t.images or t.failed or t.skipped or t.done or t.rejected)
+        if idle and not (self.interrupted or self.ledger[Outcome.PENDING] or self.ledger[Outcome.OUTBOX]):
             return [f"nothing to do: all {sum(self.ledger.values()):,} media of the catalogue are settled"]
         refused = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
@@ -95,6 +99,7 @@ class Summary:
             f"({self.device}, {self.precision}, batches of {self.batch_size})",
             f"{t.records:,} records in {t.requests:,} requests"
             + "".join(f", {part}" for part in refused)
+            + (f", {t.refused:,} refused by the API (engine status)" if t.refused else "")
             + (f"; {waiting:,} media wait in the outbox" if waiting else ""),
             f"busy: {shares}",
             sentence(self.meters, self.seconds, self.device),

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from engine.errors import StorageError, Unreadable
@@ -46,6 +46,8 @@ class S3Storage:
         """Tells whether the bucket answers and holds anything."""
         try:
             return any(batch for batch in obstore.list(self._store, chunk_size=1))
+        except (PermissionDeniedError, UnauthenticatedError):
+            return True  # the bucket answers; these keys may read but not list
         except BaseError:
             return False
 

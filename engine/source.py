@@ -1,7 +1,7 @@
 """The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
@@ -11,12 +11,15 @@ from engine.config import RunConfig
 from engine.flow import Channel, Meter, Stop
 from engine.inflight import InFlight
 from engine.storage import Storage
-from engine.types import FileState, Job, Media, Position
+from engine.types import FileState, Job, Media, Outcome, Position
 
 SECOND_CHANCE_S = 5.0
 """A "not found" is cached by an SMB client for some seconds; after that the file is asked for once more."""
 FULL_SWEEP_S = 3600.0
 """Media become visible out of id order, when their download ends: behind the tail, only a full sweep finds them."""
+
+RETRIED = (Outcome.FAILED, Outcome.REJECTED)
+"""What `--retry-failed` tries again."""
 
 
 class Catalogue(Protocol):
@@ -30,7 +33,7 @@ class Catalogue(Protocol):
 class Register(Protocol):
     """What remembers which media are settled: the ledger."""
 
-    def admit(self, page: Sequence[Media]) -> list[Media]: ...
+    def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]: ...
     def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]: ...
     def retry(self, media: Sequence[Media]) -> Future[None]: ...
 
@@ -58,14 +61,14 @@ class Source:
 
     def run(self) -> None:
         """The stage's thread: ends when the catalogue does, or with `follow` never."""
-        self._retry_failed(only_changed=not self._config.retry_failed)
-        tail = self._sweep(self._config.segment_start)
+        self._retry_changed()
+        tail = self._sweep(self._config.segment_start, RETRIED if self._config.retry_failed else ())
         full_sweep_due = time.monotonic() + FULL_SWEEP_S
         while self._config.follow and self._left != 0 and not self._stop.event.wait(self._config.follow):
             if time.monotonic() < full_sweep_due:
                 tail = self._sweep(tail)
             else:
-                self._retry_failed(only_changed=True)
+                self._retry_changed()
                 tail = self._sweep(self._config.segment_start)
                 full_sweep_due = time.monotonic() + FULL_SWEEP_S
 
@@ -74,13 +77,16 @@ class Source:
         self._todo.close()
         self._batcher.close()
 
-    def _sweep(self, start: int) -> int:
-        """Hand on every medium with id >= start that is still to be tagged; the id after the last one seen."""
+    def _sweep(self, start: int, again: Collection[Outcome] = ()) -> int:
+        """Hand on every medium with id >= start that is still to be tagged; the id after the last one seen.
+
+        Media at one of the outcomes `again` are tagged once more.
+        """
         self.position = Position()
         while self._left != 0:
             with self.meter.working(items=0):
                 page = self._catalogue.segment(start, self._config.segment_size)
-                todo = self._register.admit(page) if page else []
+                todo = self._register.admit(page, again) if page else []
             if not page:
                 break
             for media in todo:
@@ -107,11 +113,11 @@ class Source:
             self._hand_on(Job(media, last_chance=True))
         self._in_flight.second_chances()
 
-    def _retry_failed(self, *, only_changed: bool) -> None:
-        """Make failed media pending again: all of them, or those whose file is another now."""
+    def _retry_changed(self) -> None:
+        """Make failed media pending again whose file is another now."""
         after = -1
         while page := self._register.failed(after):
-            again = [m for m, file in page if not only_changed or self._is_another(m.storage_url, file)]
+            again = [media for media, file in page if self._is_another(media.storage_url, file)]
             if again:
                 self._register.retry(again).result()
             after = page[-1][0].id

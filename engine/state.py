@@ -128,6 +128,16 @@ class LedgerView:
             lambda number, url, reason: (number, url, reason),
         )
 
+    def refused(self, limit: int = 10) -> list[tuple[int, str, str]]:
+        """(id, tag, reason) of single records that the API gave up on, while the rest of the medium was stored."""
+        return self._read(
+            "SELECT media_id, tag, reason FROM refused ORDER BY media_id, tag LIMIT ?", (limit,), lambda *row: row
+        )
+
+    def count_refused(self) -> int:
+        """How many single records the API gave up on."""
+        return self._read("SELECT count(*) FROM refused", (), int)[0]
+
     def _read(self, sql: str, values: Sequence[object], shape: Callable[..., T]) -> list[T]:
         """The rows, each as `shape` makes it of its columns; what cannot be so is a damaged file."""
         with self._read_lock, explained(self.path):
@@ -216,7 +226,8 @@ def damaged(path: Path, error: Exception) -> LedgerError:
     """The sentence for a file that holds what no engine writes."""
     return LedgerError(
         f"the state file {path} is damaged ({error}): move it away and run again; "
-        "all media are then tagged anew, which the API takes as repeats"
+        "all media are then tagged anew and posted again (in bulk a repeat changes nothing; a service that has only "
+        "the single call may store records twice)"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.rooms import ROOMS
+from engine.cli.settings import FLAGS
 from engine.config import RunConfig
 
 ROOT = Path(__file__).parent.parent
@@ -14,7 +15,7 @@ COMMANDS = set(ROOMS) | {path.stem for path in (ROOT / "engine" / "cli").glob("*
 
 
 def flags_of_run() -> set[str]:
-    return {"--" + (field.alias or name).replace("_", "-") for name, field in RunConfig.model_fields.items()}
+    return {"--" + FLAGS.get(name, name).replace("_", "-") for name in RunConfig.model_fields}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

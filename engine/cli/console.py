@@ -20,7 +20,12 @@ OK, FATAL, USAGE, FINISHED_WITH_FAILURES, INTERRUPTED = 0, 1, 2, 3, 130
 
 def say(text: str) -> None:
     """A line for the user, on stderr: stdout is for results."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """Without control characters: names come from other systems, and a terminal obeys what it is sent."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.access import warnings
 from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
 from engine.cli.place import named_place
 from engine.cli.run import delivery_of, exit_code
@@ -38,6 +39,8 @@ def deliver(
         log_to_stderr(settings.verbose)
         where = named_place(settings, storage_needed=False)
         must_exist(where.state)
+        for sentence in warnings(where.api, where.token):
+            say(f"warning: {sentence}")
         stop = Stop()
         with Ledger(where.state, on_error=stop.set) as ledger:
             api = MediaApi(where.api, where.token, stop)
@@ -52,8 +55,8 @@ def deliver(
                             delivery.stop()
             finally:
                 api.close()
-            counts, posted = ledger.counts(), delivery.counters
+            counts, refused, posted = ledger.counts(), ledger.count_refused(), delivery.counters
         if stop.error:
             raise stop.error
         say(f"{posted.records:,} records in {posted.requests:,} requests; {counts[Outcome.OUTBOX]:,} media still wait")
-        raise typer.Exit(INTERRUPTED if interrupted() else exit_code(counts))
+        raise typer.Exit(INTERRUPTED if interrupted() else exit_code(counts, refused))

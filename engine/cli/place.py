@@ -11,6 +11,7 @@ from typing import cast
 import platformdirs
 
 from engine.access import ApiConfig, Token
+from engine.answers import shown_url
 from engine.cli.console import say
 from engine.cli.rooms import room
 from engine.cli.settings import api_token
@@ -22,8 +23,9 @@ APP = "deepdanbooru-engine"
 
 @dataclass(frozen=True)
 class Place:
-    """Where media come from and tags go to."""
+    """Where media come from and tags go to; `service` names the catalogue whose media a ledger speaks of."""
 
+    service: str
     api: ApiConfig
     token: Token
     storage: str
@@ -76,10 +78,10 @@ def named_place(settings: RunConfig, *, storage_needed: bool = True) -> Place:
         missing.append("--recognition-url or --recognition-bulk-url")
     if missing or not post_url:
         raise ConfigError(f"{', '.join(missing)} missing; or give --library FOLDER to do without a media service")
-    api = _api(
-        settings, settings.segment_url or post_url, settings.recognition_url or "", settings.recognition_bulk_url
-    )
-    return Place(api, api_token(settings.token_file), settings.storage or "", state_file(settings))
+    segment = settings.segment_url or post_url
+    api = _api(settings, segment, settings.recognition_url or "", settings.recognition_bulk_url)
+    token = api_token(settings.token_file)
+    return Place(shown_url(segment), api, token, settings.storage or "", state_file(settings))
 
 
 def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
@@ -95,7 +97,8 @@ def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
     say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
     api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
     state = settings.state or library_state(running.db)
-    return Place(api, Token(running.token), str(settings.library), state)
+    service_name = f"the library {settings.library.resolve()}" if settings.library else running.url
+    return Place(service_name, api, Token(running.token), str(settings.library), state)
 
 
 def _api(settings: RunConfig, segment: str, single: str, bulk: str | None) -> ApiConfig:

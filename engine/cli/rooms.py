@@ -11,6 +11,12 @@ from engine.errors import EngineError
 
 ROOMS = {
     "convert": ("convert.cli", "main", "convert", "Turn a DeepDanbooru project (Keras .h5) into a model folder."),
+    "verify": (
+        "convert.cli",
+        "verify_main",
+        "convert",
+        "Compare a model folder's precisions with the original; write the verdicts and a page.",
+    ),
     "fetch": (
         "convert.fetch_cli",
         "fetch_main",

@@ -20,7 +20,7 @@ from engine.client import MediaApi
 from engine.config import RunConfig
 from engine.deliver import Delivery
 from engine.errors import ConfigError
-from engine.fingerprint import fix
+from engine.fingerprint import choose, fingerprint, hold, hold_service
 from engine.flow import Stop
 from engine.ledger import Ledger
 from engine.machine import peak_rss_mb
@@ -66,7 +66,7 @@ def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
         with place(settings) as where:
             summary = tag_catalogue(settings, model, where, again=again)
         report(settings, summary)
-        raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger))
+        raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
 
 
 def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: bool = False) -> Summary:
@@ -80,23 +80,26 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
     with ExitStack() as stack:
         storage = open_storage(where.storage)
         ledger = stack.enter_context(Ledger(where.state, on_error=stop.set))
-        if again:
-            say(f"{ledger.forget():,} media will be tagged again; the service keeps tags that they no longer get")
-        precision, threshold = fix(ledger, model, settings.precision, settings.threshold)
-        session = open_session(model, precision, session_config(settings))
+        hold_service(ledger, where.service, moved=settings.moved)
+        fixed = choose(ledger, model, settings.precision, settings.threshold)
+        if not again:
+            hold(ledger, fingerprint(model, fixed))
+        session = open_session(model, fixed.precision, session_config(settings))
+        if again:  # only now, when the new model is known to work
+            count = ledger.begin_again(fingerprint(model, fixed))
+            say(f"{count:,} media will be tagged again; the service keeps tags that they no longer get")
         say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
         api = MediaApi(where.api, where.token, stop)
         stack.callback(api.close)
         delivery = None if settings.dry_run else delivery_of(settings, ledger, api, stop)
-        parts = Parts(api, storage, model.preprocessing, model.tags, threshold, session, ledger, delivery)
+        parts = Parts(api, storage, model.preprocessing, model.tags, fixed.threshold, session, ledger, delivery)
         pipeline = Pipeline(parts, settings, stop, say, waiting=ledger.counts()[Outcome.OUTBOX])
         began = time.monotonic()
         interrupted = _work(settings, pipeline, partial(last_id, api), stop)
         if delivery:
             posted = delivery.counters
-            pipeline.tally.add(
-                done=posted.done, rejected=posted.rejected, records=posted.records, requests=posted.requests
-            )
+            for name in ("done", "rejected", "records", "refused", "requests"):
+                pipeline.tally.add(**{name: getattr(posted, name)})
         return Summary(
             tally=pipeline.tally,
             meters=pipeline.meters,
@@ -107,6 +110,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
             peak_rss_mb=peak_rss_mb(),
             peak_vram_mb=session.peak_vram_mb,
             ledger=ledger.counts(),
+            refused_records=ledger.count_refused(),
             interrupted=interrupted,
         )
 
@@ -155,6 +159,7 @@ def report(settings: RunConfig, summary: Summary) -> None:
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
 
 
-def exit_code(ledger: Mapping[Outcome, int]) -> int:
+def exit_code(ledger: Mapping[Outcome, int], refused_records: int) -> int:
     """Of a run that came to its end."""
-    return FINISHED_WITH_FAILURES if ledger[Outcome.FAILED] + ledger[Outcome.REJECTED] else OK
+    left = ledger[Outcome.FAILED] + ledger[Outcome.REJECTED] + refused_records
+    return FINISHED_WITH_FAILURES if left else OK

@@ -5,6 +5,7 @@
 
 import inspect
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -14,7 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import typer
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from engine.access import Token
 from engine.errors import ConfigError
@@ -22,6 +29,8 @@ from engine.errors import ConfigError
 C = TypeVar("C", bound=BaseModel)
 PREFIX = "ENGINE_"
 CONFIG_FILE = Path("engine.toml")
+FLAGS = {"json_output": "json"}
+"""Settings whose flag has another name."""
 NOT_SETTINGS = {"ENGINE_API_TOKEN", "ENGINE_CONFIG"}
 
 
@@ -36,7 +45,7 @@ def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., Non
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "flags"]
 
         def with_flags(**given: Any) -> None:  # noqa: ANN401 - whatever typer parsed
-            flags = {fields[n].alias or n: given.pop(n) for n in fields if n in given}
+            flags = {n: given.pop(n) for n in fields if n in given}
             command(**given, flags={key: value for key, value in flags.items() if value is not None})
 
         added = [
@@ -86,6 +95,10 @@ def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
         return typing.cast(C, Sources(**flags))
     except ValidationError as error:
         raise ConfigError("; ".join(_sentence(dict(e), flags, toml) for e in error.errors())) from None
+    except SettingsError as error:
+        variable = re.search(r'field "(\w+)"', str(error))
+        name = PREFIX + variable[1].upper() if variable else "a variable ENGINE_…"
+        raise ConfigError(f'{name} wants a list in JSON, for example ["0", "200"]') from None
     except ValueError as error:  # TOML that does not parse
         raise ConfigError(f"{toml} is no valid TOML: {error}") from None
 
@@ -97,7 +110,7 @@ def api_token(token_file: Path | None) -> Token:
 
 def _flag(name: str, field: FieldInfo) -> str:
     """`--name`; where leaving it out does not mean no, `--no-name` too."""
-    flag = (field.alias or name).replace("_", "-")
+    flag = FLAGS.get(name, name).replace("_", "-")
     return f"--{flag}/--no-{flag}" if _flag_type(field) == bool | None and field.default is not False else f"--{flag}"
 
 
@@ -114,7 +127,7 @@ def _flag_type(field: FieldInfo) -> Any:  # noqa: ANN401 - types as values
 
 
 def _refuse_unknown_variables(config: type[BaseModel]) -> None:
-    known = {PREFIX + (field.alias or name).upper() for name, field in config.model_fields.items()} | NOT_SETTINGS
+    known = {PREFIX + name.upper() for name in config.model_fields} | NOT_SETTINGS
     for name in os.environ:
         if name.startswith(PREFIX) and name.upper() not in known:
             raise ConfigError(
@@ -128,7 +141,7 @@ def _sentence(error: Mapping[str, Any], flags: Mapping[str, Any], toml: Path) ->
     if error["type"] == "extra_forbidden":
         return f"{toml} sets {name}, which is no setting of the engine"
     if name in flags:
-        where = "--" + name.replace("_", "-")
+        where = "--" + FLAGS.get(name, name).replace("_", "-")
     elif PREFIX + name.upper() in os.environ:
         where = PREFIX + name.upper()
     else:

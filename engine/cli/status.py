@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli.console import sentences
+from engine.cli.console import printable, sentences
 from engine.cli.place import state_file
 from engine.cli.settings import load, options
 from engine.config import RunConfig
@@ -40,25 +40,29 @@ def status(
         settings = load(RunConfig, flags, config)
         with LedgerView(state_file(settings)) as view:
             counts = view.counts()
-            shown = {o: view.reasons(o, reasons) for o in (Outcome.FAILED, Outcome.REJECTED)}
+            shown = {o.value: view.reasons(o, reasons) for o in (Outcome.FAILED, Outcome.REJECTED)}
+            refused, examples = view.count_refused(), view.refused(reasons)
         if settings.json_output:
             media = {
-                outcome.value: [{"id": i, "storageUrl": url, "reason": reason} for i, url, reason in rows]
+                outcome: [{"id": i, "storageUrl": url, "reason": reason} for i, url, reason in rows]
                 for outcome, rows in shown.items()
             }
-            typer.echo(json.dumps({"ledger": {o.value: n for o, n in counts.items()}, **media}, ensure_ascii=False))
+            ledger = {o.value: n for o, n in counts.items()}
+            typer.echo(json.dumps({"ledger": ledger, "refused_records": refused, **media}, ensure_ascii=False))
             return
+        if refused:
+            shown[f"{refused:,} single records refused by the API"] = examples
         _print(counts, shown)
 
 
-def _print(counts: Mapping[Outcome, int], shown: Mapping[Outcome, list[tuple[int, str, str]]]) -> None:
+def _print(counts: Mapping[Outcome, int], shown: Mapping[str, list[tuple[int, str, str]]]) -> None:
     console = Console()
     table = Table(box=None, show_header=False)
     for outcome, count in counts.items():
         table.add_row(outcome.value, f"{count:,}", f"[dim]{MEANING[outcome]}")
     console.print(table)
-    for outcome, rows in shown.items():
+    for heading, rows in shown.items():
         if rows:
-            console.print(f"\n{outcome.value}, latest first:")
-        for number, url, reason in rows:
-            console.print(f"  {number}  {url}: {reason}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"\n{heading}:")
+        for number, what, reason in rows:
+            console.print(f"  {number}  {printable(what)}: {reason}", markup=False, highlight=False, soft_wrap=True)

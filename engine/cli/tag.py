@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +56,7 @@ def tag(
         )
         with interruptible() as interrupted:
             # Results are printed in the order of the paths; the limit bounds how many wait for a slow one before them.
-            given = settings.model_dump(include=set(FLAGS), by_alias=True)
+            given = settings.model_dump(include=set(FLAGS))
             once = RunConfig(**given, outbox_limit=1024, max_failures=None)
             Pipeline(parts, once, stop).run(tick=lambda: stop.set() if interrupted() else None)
         raise typer.Exit(INTERRUPTED if interrupted() else FINISHED_WITH_FAILURES if printer.failures else OK)
@@ -107,7 +107,7 @@ class Printer:
         self._give_back: Callable[[int], None] = lambda _: None
         self._lock = threading.Lock()
 
-    def admit(self, page: Sequence[Media]) -> list[Media]:
+    def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         return list(page)
 
     def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:

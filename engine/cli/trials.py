@@ -4,7 +4,7 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,7 +175,7 @@ class _Nothing:
     def __init__(self) -> None:
         self._give_back: Callable[[int], None] = lambda _: None
 
-    def admit(self, page: Sequence[Media]) -> list[Media]:
+    def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         return list(page)
 
     def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
