@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.media_server import BULK, SEGMENT, SINGLE, MediaServer
-
-ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
+from tests.support.media_server import SEGMENT, MediaServer
+from tests.support.runs import ENGINE, command, environment, run
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +32,6 @@ def pictures(tmp_path_factory) -> Path:
 def catalogue(pictures: Path) -> list[tuple[int, str]]:
     files = sorted(p.relative_to(pictures).as_posix() for p in pictures.rglob("*") if p.is_file())
     return [(5 + 7 * i, name) for i, name in enumerate(files)]
-
-
-def environment(**more: str) -> dict[str, str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("ENGINE_")}
-    return clean | {"ENGINE_API_TOKEN": "a-token-for-tests"} | more
-
-
-def command(server: MediaServer, model: Path, storage: Path, state: Path, *more: str, bulk: bool = True) -> list[str]:
-    urls = ["--segment-url", server.url + SEGMENT, "--recognition-url", server.url + SINGLE]
-    urls += ["--recognition-bulk-url", server.url + BULK] if bulk else []
-    return [*ENGINE, "run", "--model", str(model), *urls, "--storage", str(storage), "--state", str(state), *more]
-
-
-def run(arguments: list[str], *, cwd: Path | None = None, **env: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments, cwd=cwd, env=environment(**env), capture_output=True, text=True, encoding="utf-8", timeout=100
-    )
 
 
 @pytest.fixture(scope="module")

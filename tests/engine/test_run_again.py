@@ -8,9 +8,10 @@ from engine.budget import FailureBudget
 from engine.errors import EngineError
 from engine.state import LedgerView
 from engine.types import Media, Outcome
-from tests.engine.test_run import ENGINE, catalogue, command, pictures, run
+from tests.engine.test_run import catalogue, pictures
 from tests.support.media_rules import Reply
 from tests.support.media_server import BULK, MediaServer
+from tests.support.runs import ENGINE, command, run
 
 __all__ = ["pictures"]  # the fixture
 

@@ -9,7 +9,7 @@ import pytest
 from convert.cli import main as convert
 from demo.render import render
 from engine.cli.tag import pictures as pictures_below
-from tests.engine.test_run import ENGINE, run
+from tests.support.runs import ENGINE, run
 
 PROJECT = Path(__file__).parents[2] / "demo" / "model"
 MARGIN = 0.002
