@@ -1,12 +1,13 @@
 """The command line: a module a command. Other rooms are reached from here alone, lazily, by one function each."""
 
+import os
 import sys
 from importlib import metadata
 
 import typer
 
 from engine.cli import deliver, doctor, rooms, run, status, tag, tune
-from engine.cli.console import say
+from engine.cli.console import INTERRUPTED, say
 
 app = typer.Typer(
     name="engine",
@@ -30,7 +31,14 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     for name, owner in shadowed().items():
         say(f"warning: the package {owner} also brings a module named {name!r}: use a virtual environment of its own")
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # a name that is still being looked up must not keep whoever pressed Ctrl-C
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
 
 
 def shadowed() -> dict[str, str]:
