@@ -34,6 +34,11 @@ def peak_rss_mb() -> float:
     peak = getattr(info, "peak_wset", None)  # Windows
     if peak is not None:
         return float(peak) / 1e6
+    try:  # Linux: getrusage would count what the parent had when it started this process
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         import resource
 
