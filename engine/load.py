@@ -14,8 +14,9 @@ from engine.config import RunConfig
 from engine.decode import decode, probe
 from engine.errors import MediumError, NotAPicture, Unreadable
 from engine.fit import fit_for
-from engine.flow import Channel, Meter, Room, Stage, Stop
+from engine.flow import Channel, Meter, Room, Stop
 from engine.inflight import InFlight
+from engine.stage import Stage
 from engine.storage import Storage
 from engine.types import FileState, Job, Media, Outcome, Preprocessing
 from engine.watch import ReadWatch, RootWatch

@@ -22,7 +22,7 @@ from engine.budget import FailureBudget
 from engine.config import RunConfig
 from engine.deliver import Delivery
 from engine.errors import EngineError
-from engine.flow import Channel, Meter, Room, Stage, Stop
+from engine.flow import Channel, Meter, Room, Stop
 from engine.infer import Inference
 from engine.inflight import InFlight
 from engine.load import Loader
@@ -30,6 +30,7 @@ from engine.machine import cores
 from engine.report import Tally
 from engine.session import Session
 from engine.source import Catalogue, Source
+from engine.stage import Stage
 from engine.storage import Storage
 from engine.types import FileState, Job, Media, Outcome, Preprocessing, Tagged
 from engine.watch import ReadWatch, RootWatch

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from engine.errors import Stopped
-from engine.flow import Channel, Closed, Meter, Room, Stage, Stop
+from engine.flow import Channel, Closed, Meter, Room, Stop
+from engine.stage import Stage
 
 
 def waits(channel: Channel[int]) -> None:
