@@ -4,18 +4,32 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 
 def run_child(module: str, arguments: list[str], patience: float) -> "subprocess.CompletedProcess[bytes]":
-    """Runs `python -m convert.<module>`; raises subprocess.TimeoutExpired after `patience` seconds.
-
-    The child imports the package that runs here, whatever lies in the current folder (-P) and however it was installed.
-    """
-    found = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    """Runs `python -m convert.<module>`; raises subprocess.TimeoutExpired after `patience` seconds."""
     return subprocess.run(  # noqa: S603 - this very Python and module
-        [sys.executable, "-P", "-m", f"convert.{module}", *arguments],
-        env=os.environ | {"PYTHONPATH": found},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=patience,
+        _command(module, arguments), env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=patience
     )
+
+
+def start_child(module: str, arguments: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Starts `python -m convert.<module>`, its stdout a pipe, its stderr written to `log`."""
+    return subprocess.Popen(  # noqa: S603 - this very Python and module
+        _command(module, arguments),
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+    )
+
+
+def _command(module: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-P", "-m", f"convert.{module}", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """The child imports the package that runs here, whatever lies in the current folder (-P) or is installed."""
+    found = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": found}

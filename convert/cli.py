@@ -1,17 +1,26 @@
-"""`engine convert` and `python -m convert`."""
+"""`engine convert`, which is `python -m convert`, and `engine verify`."""
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
 
-from convert.conversion import Conversion, convert
-from convert.errors import ConvertError
+from convert.comparison import Comparison
+from convert.conversion import CALIBRATE_COUNT, Conversion, convert
+from convert.parity import THRESHOLD
+from convert.verify import COUNT, PAGE, Progress, verify
+from engine.errors import EngineError
 
-_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_verify_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Precision(StrEnum):
@@ -19,9 +28,13 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    INT8 = "int8"
 
 
-@_app.command()
+_Threshold = Annotated[float, typer.Option(min=0, max=1, help="Score from which on a tag is given.")]
+
+
+@_convert_app.command()
 def _convert(
     project_dir: Annotated[
         Path, typer.Argument(help="DeepDanbooru project folder: project.json, tags.txt, the model.")
@@ -30,33 +43,119 @@ def _convert(
     precision: Annotated[
         list[Precision] | None, typer.Option(help="Type of the weights: fp32 if not given; may be given several times.")
     ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Pictures that int8 is fitted to, like those to be tagged.")
+    ] = None,
+    calibrate_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = CALIBRATE_COUNT,
+    verify_folder: Annotated[
+        Path | None, typer.Option("--verify", metavar="FOLDER", help="Compare with the original on these pictures.")
+    ] = None,
+    verify_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = COUNT,
+    threshold: _Threshold = THRESHOLD,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder of another model.")] = False,
 ) -> None:
-    """Turn a DeepDanbooru project into a model folder for the engine. TensorFlow is not needed."""
+    """Turn a DeepDanbooru project into a model folder for the engine. TensorFlow is not needed.
+
+    int8 takes its ranges from the pictures of --calibrate; it is made from fp32, which is written too.
+    --verify writes verdicts and parity.html, as `engine verify` does.
+    """
     started = time.perf_counter()
-    made = convert(project_dir, model_dir, list(dict.fromkeys(precision or [Precision.FP32])), overwrite)
-    print(_summary(made, model_dir, time.perf_counter() - started))
+    precisions = list(dict.fromkeys(precision or [Precision.FP32]))
+    if calibrate and Precision.INT8 not in precisions:
+        raise typer.BadParameter("only --precision int8 is calibrated", param_hint="--calibrate")
+    if verify_folder and not verify_folder.is_dir():  # said now, not when the conversion is done
+        raise typer.BadParameter(f"{verify_folder} is no folder", param_hint="--verify")
+    made = convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count)
+    print(_summary(made, model_dir, time.perf_counter() - started), flush=True)
+    if verify_folder:
+        _compare(model_dir, verify_folder, verify_count, threshold, project_dir)
+
+
+@_verify_app.command()
+def _verify(
+    model_dir: Annotated[Path, typer.Argument(help="The model folder.")],
+    folder: Annotated[Path, typer.Argument(help="Pictures like those to be tagged; some hundred are a good number.")],
+    count: Annotated[int, typer.Option(min=1, help="How many of them.")] = COUNT,
+    project: Annotated[
+        Path | None, typer.Option(help="The project it was made of: the reference, where the extra keras is installed.")
+    ] = None,
+    threshold: _Threshold = THRESHOLD,
+) -> None:
+    """Compare each precision of a model folder with the original; write the verdicts and parity.html into it.
+
+    Without --project or the extra keras, the reference is the folder's own fp32. Exit code 1: a precision failed.
+    """
+    _compare(model_dir, folder, count, threshold, project)
+
+
+def _compare(model_dir: Path, folder: Path, count: int, threshold: float, project_dir: Path | None) -> None:
+    with _progress() as progress:
+        found = verify(model_dir, folder, count, threshold=threshold, project_dir=project_dir, progress=progress)
+    print(_verdicts(found))
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on a terminal, else a line for each model."""
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+                if not console.is_terminal:
+                    print(f"{what}: up to {of:,} pictures", file=sys.stderr, flush=True)
+            bar.update(tasks[what], completed=done, total=of)
+
+        yield progress
+
+
+def _verdicts(found: Comparison) -> str:
+    against = "Keras" if found.reference == "keras" else "the fp32 ONNX (Keras needs --project and the extra keras)"
+    lines = [f"{len(found.pictures):,} pictures against {against}, {found.skipped:,} files passed over"]
+    for name, one in found.parity.items():
+        distance = "no tags" if one.jaccard is None else f"distance {100 * one.jaccard:.2f} %"
+        largest = "no number" if one.max_difference is None else f"{one.max_difference:.2g}"
+        lines.append(
+            f"  {name}  {'pass' if one.passed else 'FAIL'}: {one.flips:,} tags differ ({one.flips_beyond_margin:,} "
+            f"clearly), {distance}, largest difference of a score {largest}"
+        )
+    return "\n".join([*lines, f"written to {found.model.folder / PAGE}"])
 
 
 def _summary(made: Conversion, model_dir: Path, seconds: float) -> str:
     files = "\n".join(f"  model.{precision}.onnx  {size / 1e6:,.1f} MB" for precision, size in made.files.items())
     project = made.project
     cost = f"{made.gflop:,.3g} GFLOP an image, " if made.gflop is not None else ""
+    fitted = ""
+    if made.calibration:
+        fitted = "int8 fitted to {pictures:,} pictures, {skipped:,} files passed over\n".format(**made.calibration)
     return (
         f"{project.model.name}: {made.layers} layers, {made.parameters:,} parameters, "
         f"{cost}{project.width}x{project.height} pixels, {len(project.tags):,} tags\n"
-        f"{files}\nwritten to {model_dir} in {seconds:.1f} s"
+        f"{files}\n{fitted}written to {model_dir} in {seconds:.1f} s"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 0 done, 1 cannot be converted, 2 the command line makes no sense."""
-    command = typer.main.get_command(_app)
+    """`engine convert`; returns the exit code: 0 done, 1 impossible or a verdict is no, 2 bad usage, 130 Ctrl-C."""
+    return _run(_convert_app, "engine convert", argv)
+
+
+def verify_main(argv: list[str] | None = None) -> int:
+    """`engine verify`; returns the exit code: 0 all pass, 1 one does not or it is impossible, 2 and 130 likewise."""
+    return _run(_verify_app, "engine verify", argv)
+
+
+def _run(app: typer.Typer, name: str, argv: list[str] | None) -> int:
     try:
-        command.main(args=argv, prog_name="engine convert")
+        typer.main.get_command(app).main(args=argv, prog_name=name)
     except SystemExit as stop:
         return int(stop.code or 0)
-    except (ConvertError, OSError) as error:
+    except (EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,7 +11,9 @@ from convert.exporter import Export, export
 from convert.fallback import export_otherwise, outputs_of
 from convert.graph import parse_network
 from convert.h5 import KerasModel
+from convert.int8 import EXPORTER, INT8, quantise
 from convert.manifest import (
+    KIND,
     MANIFEST,
     TAGS,
     existing,
@@ -24,9 +26,14 @@ from convert.manifest import (
     write_file,
 )
 from convert.onnx_file import OPSET
+from convert.pictures import Pictures
 from convert.project import Project, read_project
 from convert.releases import advice
 from convert.source import open_model
+from engine.types import Preprocessing
+
+CALIBRATE_COUNT = 200
+"""Default of `--calibrate-count`: more changed nothing that could be measured (docs/decisions/int8.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Conversion:
         layers: Keras layers.
         parameters: weights, counted as Keras does.
         gflop: billions of floating-point operations a picture, if known.
+        calibration: what the manifest says of int8's, if that was made.
     """
 
     project: Project
@@ -46,35 +54,62 @@ class Conversion:
     layers: int
     parameters: int
     gflop: float | None
+    calibration: dict[str, Any] | None
 
 
 def convert(
-    project_dir: Path, model_dir: Path, precisions: Sequence[str] = ("fp32",), overwrite: bool = False
+    project_dir: Path,
+    model_dir: Path,
+    precisions: Sequence[str] = ("fp32",),
+    overwrite: bool = False,
+    calibrate: Path | None = None,
+    calibrate_count: int = CALIBRATE_COUNT,
 ) -> Conversion:
     """Converts a DeepDanbooru project folder, without TensorFlow.
 
     Args:
         project_dir: holds project.json, tags.txt and the model.
         model_dir: where the model folder goes; may exist if it was made of the same model, and then gains `precisions`.
-        precisions: any of `convert.exporter.PRECISIONS`.
+        precisions: any of `convert.exporter.PRECISIONS`, and int8, which is made from fp32 and brings that along.
         overwrite: replace a model folder whatever it holds.
+        calibrate: a folder of pictures, which int8 needs.
+        calibrate_count: how many of them to use at most.
 
     Raises:
         ConvertError: the reason as a sentence; `model_dir` is as it was.
     """
     project = read_project(project_dir)
+    pictures = _pictures(project, calibrate, calibrate_count) if INT8 in precisions else None
     source_sha256 = _sha256(project.model)
     manifest = existing(model_dir, new_manifest(project, source_sha256), overwrite)
     with closing(open_model(project.model)) as model:
-        exports = {precision: _export(model, project, precision) for precision in precisions}
+        exports = {precision: _export(model, project, precision) for precision in _direct(precisions)}
         for made in exports.values():
             _check_outputs(project, made.outputs, source_sha256)
         with staged(model_dir, keep=not overwrite) as folder:
             sizes = {p: _write(folder, manifest, project, p, made) for p, made in exports.items()}
+            if pictures:
+                sizes[INT8] = _write_int8(folder, manifest, pictures)
             write_file(folder / TAGS, tags_csv(project))
             write_file(folder / MANIFEST, manifest_json(manifest))
     made = next(iter(exports.values()))
-    return Conversion(project, sizes, made.layers, made.parameters, made.gflop)
+    calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
+    return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration)
+
+
+def _pictures(project: Project, folder: Path | None, count: int) -> Pictures:
+    """What int8 is fitted to. Raises ConvertError now if there is no picture, not when fp32 is done."""
+    if folder is None:
+        raise ConvertError("int8 is fitted to pictures: name a folder with some hundred of them by --calibrate FOLDER.")
+    pictures = Pictures(folder, count, Preprocessing(KIND, project.height, project.width))
+    next(iter(pictures))
+    return pictures
+
+
+def _direct(precisions: Sequence[str]) -> list[str]:
+    """The precisions that are made from the Keras file itself."""
+    wanted = ["fp32", *precisions] if INT8 in precisions else precisions
+    return [precision for precision in dict.fromkeys(wanted) if precision != INT8]
 
 
 def _sha256(path: Path) -> str:
@@ -102,5 +137,16 @@ def _write(folder: Path, manifest: dict[str, Any], project: Project, precision: 
     sha256 = made.write(path)
     if made.outputs is None:
         _check_outputs(project, outputs_of(path), manifest["source"]["sha256"])
-    manifest["precisions"][precision] = precision_entry(path.name, sha256, made.exporter, OPSET)
+    known = manifest["precisions"].get(precision)
+    manifest["precisions"][precision] = precision_entry(path.name, sha256, made.exporter, OPSET, known)
+    return path.stat().st_size
+
+
+def _write_int8(folder: Path, manifest: dict[str, Any], pictures: Pictures) -> int:
+    path = folder / f"model.{INT8}.onnx"
+    path.unlink(missing_ok=True)
+    made = quantise(folder / manifest["precisions"]["fp32"]["file"], path, pictures)
+    entry = precision_entry(path.name, made.sha256, EXPORTER, OPSET, manifest["precisions"].get(INT8))
+    entry["versions"]["onnxruntime"] = made.runtime
+    manifest["precisions"][INT8] = entry | {"calibration": made.calibration}
     return path.stat().st_size

@@ -34,3 +34,14 @@ def reading(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConvertError(f"{path} is damaged or no Keras model ({reason}): {CURE}.") from error
+
+
+@contextmanager
+def needing(task: str) -> Iterator[None]:
+    """Turns the import of a package that is not installed into a ConvertError; `task` begins its sentence."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConvertError(
+            f"{task} needs {error.name}, which is not installed: pip install 'deepdanbooru-engine[cpu,convert]'."
+        ) from error

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,8 @@ from convert.project import Project
 FORMAT = 1
 MANIFEST = "model.json"
 TAGS = "tags.csv"
+KIND = "deepdanbooru"
+"""The preprocessing of every model that this room reads."""
 _PACKAGES = ("onnx", "h5py", "numpy", "deepdanbooru-engine")
 
 
@@ -50,7 +52,7 @@ def new_manifest(project: Project, source_sha256: str) -> dict[str, Any]:
         "project": project.name,
         "source": {"file": project.model.name, "sha256": source_sha256},
         "input": {"height": project.height, "width": project.width},
-        "preprocessing": {"kind": "deepdanbooru"},
+        "preprocessing": {"kind": KIND},
         "tags": len(project.tags),
         "categories": list(project.category_names),
         "tags_sha256": hashlib.sha256(tags_csv(project)).hexdigest(),
@@ -58,8 +60,10 @@ def new_manifest(project: Project, source_sha256: str) -> dict[str, Any]:
     }
 
 
-def precision_entry(file: str, sha256: str, exporter: str, opset: int) -> dict[str, Any]:
-    """The manifest's entry of one precision, not yet verified."""
+def precision_entry(
+    file: str, sha256: str, exporter: str, opset: int, known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The manifest's entry of one precision; verified only if the one `known` so far is of the very same file."""
     versions = {package: version(package) for package in _PACKAGES}
     return {
         "file": file,
@@ -67,7 +71,7 @@ def precision_entry(file: str, sha256: str, exporter: str, opset: int) -> dict[s
         "exporter": exporter,
         "versions": versions,
         "opset": opset,
-        "parity": None,
+        "parity": known.get("parity") if known and known.get("sha256") == sha256 else None,
     }
 
 
@@ -82,14 +86,15 @@ def existing(folder: Path, fresh: dict[str, Any], overwrite: bool) -> dict[str, 
         raise ConvertError(f"{folder} exists and is no model folder: name one that does not exist yet.")
     if overwrite:
         return fresh
-    found = _read(folder)
+    found = read_manifest(folder)
     same = ("format", "source", "input", "preprocessing", "tags_sha256")
     if any(found.get(key) != fresh[key] for key in same):
         raise ConvertError(f"{folder} holds another model: give --overwrite to replace it, or name another folder.")
     return fresh | {"precisions": found.get("precisions", {})}
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a model folder; empty if it is JSON of another kind. Raises ConvertError if it is none."""
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -147,6 +152,17 @@ def write_file(path: Path, content: bytes) -> None:
     """Replaces a staged file. Never in place: it may be a link to one that is in use."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replaces a file of a finished folder in one step. Raises ConvertError if it cannot be written."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConvertError(f"{path} cannot be written ({error.strerror or error}): make room, or close it.") from error
 
 
 def manifest_json(manifest: dict[str, Any]) -> bytes:

@@ -1,0 +1,219 @@
+"""The parity report: figures, verdicts, page; with the fp32 file as reference, and in `full` with Keras."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from convert.cli import main, verify_main
+from convert.parity import compare
+from demo.render import render
+
+DEMO = Path(__file__).parents[2] / "demo" / "model"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_child_process() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convert.source._check", lambda path: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify")
+    render(folder, 40, seed=9002, broken=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verified") / "model"
+    options = [option for name in ("fp32", "fp16", "int8") for option in ("--precision", name)]
+    assert main([str(DEMO), str(folder), *options, "--calibrate", str(pictures)]) == 0
+    return folder
+
+
+@pytest.fixture
+def model(converted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(converted, tmp_path / "model"))
+
+
+@pytest.fixture
+def no_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convert.verify.has_keras", lambda: False)
+
+
+def precisions(model: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((model / "model.json").read_text(encoding="utf-8"))["precisions"]
+    return found
+
+
+def test_verdicts_go_into_the_manifest(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_main([str(model), str(pictures)]) == 0
+    assert "40 pictures against the fp32 ONNX" in capsys.readouterr().out
+    found = precisions(model)
+    assert found["fp32"]["parity"] is None  # it was the reference
+    for name in ("fp16", "int8"):
+        parity = found[name]["parity"]
+        assert parity["reference"] == "fp32"
+        assert (parity["pictures"], parity["threshold"], parity["verdict"]) == (40, 0.5, "pass")
+        assert 0 < parity["mean_difference"] < parity["max_difference"] < 0.5
+        assert parity["by_category"].keys() == {"General", "Character", "System"}
+        assert parity["by_category"]["System"]["positives"] > 30
+    page = (model / "parity.html").read_text(encoding="utf-8")
+    assert "not the Keras model itself" in page
+    assert page.count("<svg") == 2
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/jpeg;base64,") >= 6
+    assert {file.name for file in model.iterdir()} == {
+        *(f"model.{p}.onnx" for p in found),
+        "tags.csv",
+        "model.json",
+    } | {"parity.html"}
+
+
+def test_convert_and_verify_in_one(pictures: Path, tmp_path: Path, no_keras: None) -> None:
+    options = ["--precision", "fp16", "--precision", "fp32", "--verify", str(pictures), "--verify-count", "5"]
+    assert main([str(DEMO), str(tmp_path / "model"), *options]) == 0
+    assert precisions(tmp_path / "model")["fp16"]["parity"]["pictures"] == 5
+
+
+def test_a_precision_that_differs_fails(model: Path, pictures: Path) -> None:
+    file = model / "model.int8.onnx"
+    spoilt = onnx.load(file)
+    for tensor in spoilt.graph.initializer:
+        if tensor.name.endswith("_scale") and tensor.dims:  # of the weights
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.1, tensor.name))
+    onnx.save(spoilt, file)
+    manifest = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    manifest["precisions"]["int8"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (model / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert verify_main([str(model), str(pictures)]) == 1
+    assert precisions(model)["fp16"]["parity"]["verdict"] == "pass"
+    parity = precisions(model)["int8"]["parity"]
+    assert parity["verdict"] == "fail"
+    assert parity["jaccard_distance"] > 0.02
+    page = (model / "parity.html").read_text(encoding="utf-8")
+    assert '<span class="fail">fail</span>' in page
+    assert "<li class=alone>" in page
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_are_shown_and_never_obeyed(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hostile"
+    render(folder, 2, seed=4, formats=("png",), size=(80, 80))
+    hostile = '"><script>alert(1)<img src=x>&.png', os.fsdecode(b"\xff.png")
+    for file, name in zip(sorted(path for path in folder.rglob("*") if path.is_file()), hostile, strict=True):
+        file.rename(folder / name)
+    rows = (model / "tags.csv").read_text(encoding="utf-8").replace("1girl", "<b>1girl")
+    (model / "tags.csv").write_text(rows, encoding="utf-8")
+    assert verify_main([str(model), str(folder)]) == 0
+    page = (model / "parity.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;b&gt;1girl" in page
+    assert "<script" not in page
+    assert "<b>" not in page
+
+
+def test_what_cannot_be_compared_is_a_sentence(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    before = (model / "model.json").read_bytes()
+    other = tmp_path / "other"
+    shutil.copytree(DEMO, other)
+    with next(other.glob("*.h5")).open("ab") as file:
+        file.write(b"more")
+    for arguments, said in (
+        ([str(model), str(tmp_path / "nowhere")], "nowhere is no folder"),
+        ([str(model), str(tmp_path / "empty")], "0 files and no picture"),
+        ([str(tmp_path / "nomodel"), str(pictures)], "there is no model folder"),
+        ([str(model), str(pictures), "--project", str(other)], "SHA-256 is another"),
+    ):
+        assert verify_main(arguments) == 1
+        assert said in capsys.readouterr().err
+    assert verify_main([str(model), str(pictures), "--threshold", "2"]) == 2
+    (model / "model.int8.onnx").write_bytes(b"damaged")
+    assert verify_main([str(model), str(pictures), "--count", "1"]) == 1
+    assert "model.int8.onnx is not the one" in capsys.readouterr().err
+    assert (model / "model.json").read_bytes() == before
+    assert not (model / "parity.html").exists()
+
+
+def test_fp32_alone_needs_keras(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(DEMO), str(tmp_path / "model"), "--precision", "fp32"]) == 0
+    assert verify_main([str(tmp_path / "model"), str(pictures)]) == 1
+    assert "--project" in capsys.readouterr().err
+
+
+def test_ctrl_c(model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convert.cli.verify", interrupted)
+    assert verify_main([str(model), str(pictures)]) == 130
+
+
+def test_the_verdict_of_fp32_allows_a_flip_only_at_the_threshold() -> None:
+    reference = np.array([[0.9, 0.4990, 0.1]], np.float32)
+    near = np.array([[0.9, 0.5005, 0.1]], np.float32)
+    far = np.array([[0.9, 0.4990, 0.6]], np.float32)
+    categories = ("General",) * 3
+    assert compare(reference, near, categories, 0.5, exact=True).passed
+    judged = compare(reference, far, categories, 0.5, exact=True)
+    assert not judged.passed
+    assert (judged.flips, judged.flips_beyond_margin) == (1, 1)
+
+
+def test_distance_leaves_out_pictures_without_tags_on_either_side() -> None:
+    reference = np.array([[0.9, 0.9, 0.0], [0.1, 0.1, 0.1], [0.0, 0.0, 0.9]], np.float32)
+    scores = np.array([[0.9, 0.1, 0.9], [0.1, 0.1, 0.1], [0.0, 0.0, 0.9]], np.float32)
+    found = compare(reference, scores, ("General", "General", "System"), 0.5, exact=False)
+    assert found.jaccard == pytest.approx((2 / 3 + 0) / 2)
+    assert found.by_category["General"].jaccard == pytest.approx(1 / 2)
+    assert found.by_category["System"].jaccard == pytest.approx((1 + 0) / 2)
+    assert not found.passed
+
+
+@pytest.mark.parametrize(("positives", "passed"), [(99, True), (100, False)])
+def test_a_category_is_judged_by_itself_from_a_hundred_tags_on(positives: int, passed: bool) -> None:
+    reference = np.full((positives, 201), 0.9, np.float32)  # 200 general tags dilute the one character
+    scores = reference.copy()
+    scores[:5, 200] = 0.1
+    found = compare(reference, scores, ("General",) * 200 + ("Character",), 0.5, exact=False)
+    assert found.jaccard is not None
+    assert found.jaccard < 0.001
+    assert found.passed is passed
+
+
+def test_no_number_and_no_tag_never_pass() -> None:
+    reference = np.full((2, 3), 0.1, np.float32)
+    assert not compare(reference, reference, ("General",) * 3, 0.5, exact=False).passed
+    broken = reference.copy()
+    broken[0, 0] = np.nan
+    found = compare(reference, broken, ("General",) * 3, 0.5, exact=True)
+    assert not found.passed
+    assert found.entry()["max_difference"] is None
+
+
+@pytest.mark.full
+def test_against_keras(converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path(shutil.copytree(converted, tmp_path / "model"))
+    render(tmp_path / "pictures", 60, seed=9003, broken=3)
+    assert verify_main([str(model), str(tmp_path / "pictures"), "--project", str(DEMO)]) == 0
+    assert "60 pictures against Keras, 3 files passed over" in capsys.readouterr().out
+    found = precisions(model)
+    assert {entry["parity"]["verdict"] for entry in found.values()} == {"pass"}
+    fp32 = found["fp32"]["parity"]
+    # Not 0: the engine's pixels are rounded to uint8, the original's are not.
+    assert fp32["max_difference"] < 0.02
+    assert fp32["mean_difference"] < 1e-4
