@@ -149,7 +149,8 @@ class Channel(Generic[T]):
                 raise Closed
             item = self._items.popleft()
             self._load -= self._weight(item)
-            self._writable.notify()
+            if self._load <= 3 * self.capacity // 4:  # not at each item: a full channel would switch threads for it
+                self._writable.notify_all()
             return item
 
     def put_back(self, item: T) -> None:

@@ -21,6 +21,9 @@ from engine.storage import Storage
 from engine.types import FileState, Job, Media, Outcome, Preprocessing
 from engine.watch import ReadWatch, RootWatch
 
+SMALLEST = 256_000
+"""Bytes that a file counts for at least: of tiny ones 256 MB would hold a whole catalogue, and its media with it."""
+
 Failed = Callable[[Media, Outcome, str, FileState | None], None]
 """Called with the medium, failed or skipped, the reason, and the state of its file if there is one."""
 
@@ -52,7 +55,9 @@ class Loader:
         self._in_flight = in_flight
         self._passed = passed
         self._failed = failed
-        self.loaded: Channel[tuple[Media, bytes]] = Channel(config.read_ahead, stop, weight=lambda item: len(item[1]))
+        self.loaded: Channel[tuple[Media, bytes]] = Channel(
+            config.read_ahead, stop, weight=lambda item: max(len(item[1]), SMALLEST)
+        )
         # Decoded pictures share one budget, so that several 60 MP ones at once do not add up; one of the largest size
         # always passes.
         self._pixels = Room(config.max_pixels, stop)

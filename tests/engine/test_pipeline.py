@@ -10,6 +10,7 @@ import pytest
 from engine.config import RunConfig
 from engine.flow import Stop
 from engine.ledger import Ledger
+from engine.load import SMALLEST
 from engine.pipeline import Parts, Pipeline
 from engine.storage import open_storage
 from engine.types import Media, Outcome, Preprocessing
@@ -159,3 +160,26 @@ def test_a_repeated_item_is_done_once(library: Path, tmp_path: Path) -> None:
         pipeline = Pipeline(parts, RunConfig(), Stop())
         pipeline.run()
     assert pipeline.tally.images == 30
+
+
+def test_tiny_files_are_not_read_ahead_without_end(library: Path, tmp_path: Path) -> None:
+    """A bound in bytes alone would hold the whole catalogue, if its files are small."""
+    stop, queued = Stop(), []
+
+    class Stuck(ColourSession):
+        def run(self, pixels: np.ndarray) -> np.ndarray:
+            stop.event.wait(60)
+            return super().run(pixels)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        parts = Parts(Catalogue(everything(library)), open_storage(str(library)), SHAPE, TAGS, 0.5, Stuck(2), ledger)
+        pipeline = Pipeline(parts, RunConfig(read_ahead=5 * SMALLEST), stop)
+        decoding = next(meter for meter in pipeline.meters if meter.name == "decode")
+
+        def tick() -> None:
+            queued.append(decoding.depth())
+            if queued.count(5) == 2:
+                stop.set()
+
+        pipeline.run(tick)
+    assert max(queued) == 5
