@@ -21,7 +21,8 @@ _TAGS = 20  # in the table of tags that differ most often
 _LISTED = 60  # tags of a picture
 _THUMBNAIL = 220  # pixels of the longer side
 _REFERENCES = {
-    "keras": "the Keras model with DeepDanbooru's own preprocessing",
+    "keras": "the Keras model with DeepDanbooru's own preprocessing, which does not round pixels to 8 bits as the "
+    "engine does",
     "fp32": "the fp32 ONNX file with the engine's preprocessing, not the Keras model itself, for which the project's "
     "folder and the extra keras are needed",
 }
