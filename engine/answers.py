@@ -161,7 +161,7 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
         raise _unauthorized(reply, text)
     failed = str(success).lower() == "false"
     if code is not None and (isinstance(code, bool) or str(code) not in ok_codes):
-        if not (said_yes or failed or _names_not_now(code)):
+        if not (said_yes or _names_not_now(code)):
             accepting = reply.clean(json.dumps([*ok_codes, str(code)]))
             raise ApiError(
                 f"the media API at {reply.url} answered with a code that is not known to mean yes: {reply.shown()}: "

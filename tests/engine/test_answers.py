@@ -35,7 +35,7 @@ HTML = b"<!DOCTYPE html><p>please sign in"
         (200, b'{"code": 500, "msg": "busy"}', NotNow),
         (200, b'{"code": "503"}', NotNow),
         (200, b'{"success": false}', NotNow),
-        (200, b'{"success": false, "code": 20001}', NotNow),
+        (200, b'{"success": false, "code": 503}', NotNow),
         (200, b'{"code": 401}', Unauthorized),
         (200, b'{"code": "403"}', Unauthorized),
         (200, HTML, WrongAddress),
@@ -71,6 +71,8 @@ def test_unknown_code_stops_before_the_first_yes_and_is_a_no_after_it() -> None:
     assert '"msg": "success"' in str(error.value)
     assert isinstance(classify(reply, said_yes=True), NotNow)
     assert classify(reply, ok_codes=("20000",)) == Yes()
+    with pytest.raises(ApiError):  # a "no" that would be asked for ever: whoever set it up must see it
+        classify(Reply(URL, 200, b'{"success": false, "code": 20001}'))
     with pytest.raises(ApiError):
         classify(Reply(URL, 200, b'{"code": false}'))  # False == 0 in Python, not here
 
