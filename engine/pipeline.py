@@ -72,8 +72,7 @@ class Pipeline:
         self.tally = Tally()
         self._register, self._delivery, self._stop = parts.register, parts.delivery, stop
         self._budget = FailureBudget(config.max_failures, shares=not config.retry_failed)
-        shape, rows = parts.preprocessing, parts.session.batch_size
-        room = Room(config.outbox_limit, stop)
+        shape, rows, room = parts.preprocessing, parts.session.batch_size, Room(config.outbox_limit, stop)
         room.take(waiting)
         parts.register.on_room(room.give_back)
         self._in_flight = in_flight = InFlight(room, stop)
@@ -81,7 +80,6 @@ class Pipeline:
         batcher = Batcher(rows, shape.height, shape.width, stop, buffers=2 + config.submitters)
         root = RootWatch(parts.storage, stop, say)
         reads = ReadWatch(config.read_timeout, most_given_up=4 * config.read_threads)
-
         self.source = Source(parts.catalogue, parts.register, parts.storage, in_flight, batcher, todo, config, stop)
         self._load = load = Loader(
             parts.storage, shape, config, batcher, todo, in_flight, self._budget.passed, self._failed, root, reads, stop
