@@ -8,15 +8,15 @@ What the original does (`deepdanbooru.data.load_image_for_evaluate`, `deepdanboo
    axis is odd, the move is by half a pixel, so each pixel becomes the mean of two neighbours. Beyond the picture, its
    edge pixels are repeated.
 
-The resize is linear and works on each axis alone: resized = Y · picture · Xᵗ, where a row of Y or X holds few weights,
-side by side. A group of target rows is computed at a time, along y and, transposed, along x, in float32 buffers that
-stay in the processor's cache. Rounding to uint8 happens once, at the end.
+OpenCV's INTER_AREA takes the same means, of float32 to float32, so that rounding to uint8 happens once, at the end. A
+large picture is first shrunk along y, some rows at a time: it would be four times as large in float32.
+Few calls, each on much data: Python's lock passes between the decode threads at every call, and held them to the speed
+of one as long as there were a thousand (docs/decisions/few-calls-in-fit.md).
 `tests/engine/reference.py` holds the same in a slow and readable form.
 """
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -27,14 +27,23 @@ from engine.types import Preprocessing, Rgb
 
 _Float = npt.NDArray[np.float32]
 
-_GROUP = 16
+_SMALL = 1 << 20
+"""Source values (pixels times 3) up to which a picture is converted to float32 as a whole: 4 MB."""
+
+_GROUP = 32
 """Target rows computed at a time."""
 
-_BAND = 4
-"""Columns that share one product along x: more share less and less source, fewer cost more calls. Measured: 1 to 8."""
+_BAND = 2
+"""Target rows that share one product: more share less and less source, fewer convert more of it twice."""
 
-_BLOCK = 1 << 19
-"""Source values held as float32 at a time: 2 MB, about a core's cache."""
+_BLOCK = 1 << 20
+"""Source values held as float32 at a time, where a picture is not small."""
+
+_PRODUCT = 1 << 18
+"""Multiplications in one product: above these OpenBLAS starts threads of its own, which wait for each other."""
+
+# The decode threads run side by side already.
+cv2.setNumThreads(1)
 
 
 def fit(rgb: Rgb, height: int, width: int, out: Rgb | None = None) -> Rgb:
@@ -44,19 +53,19 @@ def fit(rgb: Rgb, height: int, width: int, out: Rgb | None = None) -> Rgb:
         rgb: uint8 [h, w, 3], h and w at least 1; not changed.
         height: rows of the canvas.
         width: columns of the canvas.
-        out: uint8 [height, width, 3] to write to, such as a row of a batch; a new array if None.
+        out: uint8 [height, width, 3], C-contiguous, to write to, such as a row of a batch; a new array if None.
 
     Returns:
-        `out`, all of it written: within 0.51 levels of what the original computes in float.
+        `out`, all of it written: within 0.51 levels of what the original computes in float. On a canvas of more than
+        1,000 pixels a side within 0.8, for OpenCV leaves out weights below 0.001 of a source pixel.
 
-    Memory beyond `rgb` and `out`: 2 MB, twice the canvas in float32, and some 600 bytes for each column of `rgb`;
-    16 MB for 60 megapixels at 512 x 512. There is never a float copy of the source.
+    Memory beyond `rgb` and `out`: some 5 MB, the canvas in float32, and 400 bytes for each column of `rgb`; 11 MB for
+    60 megapixels at 512 x 512. There is never a float copy of a large source.
     """
     if out is None:
         out = np.empty((height, width, 3), np.uint8)
     resized = _resize(rgb, target_size(rgb.shape, height, width))
-    turned = np.rint(_half_pixel(resized, width, height)).astype(np.uint8)
-    _place(cv2.transpose(turned), out)
+    _place(cv2.convertScaleAbs(_half_pixel(resized, height, width)), out)
     return out
 
 
@@ -71,32 +80,40 @@ def target_size(shape: tuple[int, ...], height: int, width: int) -> tuple[int, i
 
 
 def _resize(rgb: Rgb, target: tuple[int, int]) -> _Float:
-    """Resizes uint8 [h, w, 3] by areas: float32 [target columns, target rows, 3], with the axes exchanged."""
+    """Resizes uint8 [h, w, 3] by areas: float32 [target rows, target columns, 3]."""
+    if rgb.size <= _SMALL:
+        return _areas(rgb.astype(np.float32), target)
     (rows, columns, _), (height, width) = rgb.shape, target
-    along_y, along_x = _axis(rows, height, 1), _axis(columns, width, _BAND)
-    needed = along_x.starts[:, None] + np.arange(along_x.reach)
-    group = min(_GROUP, height)
-    tall = np.empty((group, columns, 3), np.float32)
-    turned = np.empty((columns, group, 3), np.float32)
-    under = np.empty((*needed.shape, group * 3), np.float32)
-    resized = np.empty((width, height, 3), np.float32)
-    for first in range(0, height, group):
-        top = min(first, height - group)  # the last group overlaps the one before it
-        _vertical(along_y, top, rgb.reshape(rows, -1), tall.reshape(group, -1))
-        cv2.transpose(tall, dst=turned)
-        np.take(turned.reshape(columns, -1), needed, axis=0, out=under, mode="clip")
-        wide = np.matmul(along_x.weights, under)
-        resized[:, top : top + group] = wide.reshape(-1, group, 3)[:width]
-    return resized
+    source, along_y = rgb.reshape(rows, -1), _axis(rows, height)
+    resized = np.empty((len(along_y.starts) * _BAND, width, 3), np.float32)
+    tall = np.empty((_GROUP, columns, 3), np.float32)
+    for first in range(0, len(along_y.starts), _GROUP // _BAND):
+        bands = slice(first, first + _GROUP // _BAND)
+        group = resized[first * _BAND :][:_GROUP]
+        _vertical(along_y, bands, source, tall[: len(group)].reshape(-1, _BAND, columns * 3))
+        _areas(tall[: len(group)], (len(group), width), group)
+    return resized[:height]
+
+
+def _areas(picture: _Float, target: tuple[int, int], out: _Float | None = None) -> _Float:
+    """The mean of the source under each pixel of the target (rows, columns), by OpenCV."""
+    fy, fx = (_factor(new, old) for new, old in zip(target, picture.shape[:2], strict=True))
+    return cast(_Float, cv2.resize(picture, None, dst=out, fx=fx, fy=fy, interpolation=cv2.INTER_AREA))
+
+
+def _factor(target: int, source: int) -> float:
+    """Enlarging, OpenCV looks for the source pixel at floor(i / factor), which rounding puts one too low now and then
+    where it is whole. A factor that is smaller by 1e-9 keeps it above; the size still rounds to `target`."""
+    return target / source * (1 - 1e-9 * (target > source))
 
 
 class _Axis(NamedTuple):
-    """One of the matrices Y and X, in bands of rows; the last band may hold a few rows too many.
+    """The matrix of the means along y, whose rows hold few weights, side by side; in bands of `_BAND` rows.
 
     Attributes:
         starts: intp [bands], the first source row that each band needs.
         reach: how many source rows each band needs.
-        weights: float32 [bands, rows of a band, reach].
+        weights: float32 [bands, rows of a band, reach]; the last band may hold a few rows too many.
     """
 
     starts: npt.NDArray[np.intp]
@@ -104,13 +121,13 @@ class _Axis(NamedTuple):
     weights: _Float
 
 
-def _axis(size: int, target: int, band: int) -> _Axis:
+def _axis(size: int, target: int) -> _Axis:
     """Row i is the mean of the source from i to i + 1 times size / target.
 
     It takes a twentieth of a millisecond, so nothing is kept.
     """
     scale = size / target
-    pixel = np.minimum(np.arange(math.ceil(target / band) * band), target - 1).reshape(-1, band, 1)
+    pixel = np.minimum(np.arange(-(-target // _BAND) * _BAND), target - 1).reshape(-1, _BAND, 1)
     starts = np.floor(pixel[:, 0, 0] * scale).astype(np.intp)
     ends = np.ceil((pixel[:, -1, 0] + 1) * scale).astype(np.intp)
     reach = min(size, int((ends - starts).max()))
@@ -120,19 +137,13 @@ def _axis(size: int, target: int, band: int) -> _Axis:
     return _Axis(starts, reach, (np.maximum(covered, 0) / scale).astype(np.float32))
 
 
-def _vertical(axis: _Axis, top: int, source: npt.NDArray[np.uint8], out: _Float) -> None:
-    """Computes target rows from top on, as many as float32 `out` [n, m] has, of uint8 source [size, m]."""
-    starts = axis.starts[top : top + len(out)].tolist()
-    needed = source[starts[0] : starts[-1] + axis.reach]
-    step = max(1, _BLOCK // len(needed))
-    block = np.empty((len(needed), min(step, source.shape[1])), np.float32)
+def _vertical(axis: _Axis, bands: slice, source: npt.NDArray[np.uint8], out: _Float) -> None:
+    """Computes bands of target rows, float32 `out` [bands, rows of a band, m], of uint8 source [size, m]."""
+    weights, needed = axis.weights[bands], axis.starts[bands, None] + np.arange(axis.reach)
+    step = max(1, min(_BLOCK // needed.size, _PRODUCT // (_BAND * axis.reach)))
     for left in range(0, source.shape[1], step):
-        strip = needed[:, left : left + step]
-        values = block[:, : strip.shape[1]]
-        values[:] = strip
-        for row, start in enumerate(starts):
-            under = values[start - starts[0] :][: axis.reach]
-            np.matmul(axis.weights[top + row, 0], under, out=out[row, left : left + step])
+        columns = slice(left, left + step)
+        np.matmul(weights, source[needed, columns].astype(np.float32), out=out[:, :, columns])
 
 
 def _half_pixel(picture: _Float, rows: int, columns: int) -> _Float:
@@ -140,25 +151,18 @@ def _half_pixel(picture: _Float, rows: int, columns: int) -> _Float:
 
     The axis grows by one: its inner pixels are means of two neighbours, its edges are repeated.
     """
-    if (rows - picture.shape[0]) % 2:
-        inner = (picture[:-1] + picture[1:]) * np.float32(0.5)
-        picture = np.concatenate((picture[:1], inner, picture[-1:]))
-    if (columns - picture.shape[1]) % 2:
-        inner = (picture[:, :-1] + picture[:, 1:]) * np.float32(0.5)
-        picture = np.concatenate((picture[:, :1], inner, picture[:, -1:]), axis=1)
-    return picture
+    down, right = (rows - picture.shape[0]) % 2, (columns - picture.shape[1]) % 2
+    if not (down or right):
+        return picture
+    grown = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size, last = (1 + right, 1 + down), (right, down)  # each pixel and the one before it
+    return cast(_Float, cv2.blur(grown, size, anchor=last, borderType=cv2.BORDER_REPLICATE))
 
 
 def _place(picture: npt.NDArray[Any], out: Rgb) -> None:
     """Puts uint8 [h, w, 3] in the middle of the canvas, where it leaves even padding, and repeats its edges."""
-    top, left = (out.shape[0] - picture.shape[0]) // 2, (out.shape[1] - picture.shape[1]) // 2
-    bottom, right = top + picture.shape[0], left + picture.shape[1]
-    middle = out[top:bottom]
-    middle[:, left:right] = picture
-    middle[:, :left] = picture[:, :1]
-    middle[:, right:] = picture[:, -1:]
-    out[:top] = middle[0]
-    out[bottom:] = middle[-1]
+    rows, columns = ((outer - inner) // 2 for outer, inner in zip(out.shape[:2], picture.shape[:2], strict=True))
+    cv2.copyMakeBorder(picture, rows, rows, columns, columns, cv2.BORDER_REPLICATE, dst=out)
 
 
 def fit_for(preprocessing: Preprocessing) -> Callable[[Rgb, Rgb], None]:

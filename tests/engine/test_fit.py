@@ -2,6 +2,7 @@
 
 import tracemalloc
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.decode import decode
 from engine.errors import ModelError
-from engine.fit import fit, fit_for, target_size
+from engine.fit import _SMALL, fit, fit_for, target_size
 from engine.types import Preprocessing
 from tests.engine import reference
 
@@ -49,18 +50,43 @@ side = st.one_of(st.integers(1, 40), st.integers(1, 400))
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows=side, columns=side, height=st.integers(1, 140), width=st.integers(1, 140), seed=st.integers(0, 9))
-@example(rows=1, columns=1, height=128, width=128, seed=0)
-@example(rows=1, columns=300, height=128, width=128, seed=0)
-@example(rows=300, columns=1, height=128, width=127, seed=0)
-@example(rows=20, columns=640, height=128, width=128, seed=0)
-@example(rows=1000, columns=4, height=64, width=64, seed=0)
-@example(rows=17, columns=33, height=33, width=17, seed=0)
-def test_as_the_reference(rows, columns, height, width, seed):
+@given(
+    rows=side,
+    columns=side,
+    height=st.integers(1, 140),
+    width=st.integers(1, 140),
+    small=st.sampled_from((0, _SMALL)),
+    seed=st.integers(0, 9),
+)
+@example(rows=1, columns=1, height=128, width=128, small=_SMALL, seed=0)
+@example(rows=1, columns=300, height=128, width=128, small=_SMALL, seed=0)
+@example(rows=300, columns=1, height=128, width=127, small=0, seed=0)
+@example(rows=20, columns=640, height=128, width=128, small=0, seed=0)
+@example(rows=1000, columns=4, height=64, width=64, small=0, seed=0)
+@example(rows=17, columns=33, height=33, width=17, small=0, seed=0)
+@example(rows=22, columns=1, height=50, width=3, small=_SMALL, seed=0)
+def test_as_the_reference(rows, columns, height, width, small, seed):
+    """`small` of 0 takes small pictures in bands too, as if they were large."""
     rgb = noise(rows, columns, seed)
     out = np.full((height, width, 3), 77, np.uint8)
-    assert fit(rgb, height, width, out) is out
+    with mock.patch("engine.fit._SMALL", small):
+        assert fit(rgb, height, width, out) is out
     assert np.abs(out - reference.fit(rgb, height, width)).max() <= 0.501
+
+
+@pytest.mark.parametrize("small", [0, _SMALL])
+def test_no_size_is_off_by_a_pixel(small):
+    """OpenCV alone takes a wrong source pixel at one size in twenty that is enlarged."""
+    with mock.patch("engine.fit._SMALL", small):
+        for side in range(1, 300):
+            rgb = noise(side, side)
+            assert np.abs(fit(rgb, 150, 150) - reference.fit(rgb, 150, 150)).max() <= 0.501, side
+
+
+def test_a_canvas_beyond_a_thousand_pixels_is_within_what_is_stated():
+    stripes = np.zeros((1039, 4, 3), np.uint8)
+    stripes[::2] = 255
+    assert 0.51 < np.abs(fit(stripes, 1024, 1024) - reference.fit(stripes, 1024, 1024)).max() <= 0.8
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(20, 5000), (5000, 20), (1, 20_000), (20_000, 1), (900, 1300)])
@@ -112,7 +138,7 @@ def test_sixty_megapixels_need_no_float_copy(rows, columns):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 12e6 + 650 * columns, f"{peak / 1e6:.1f} MB"  # a float copy would be 720 MB
+    assert peak < 8e6 + 400 * columns, f"{peak / 1e6:.1f} MB"  # a float copy would be 720 MB
 
 
 def test_the_manifest_names_the_family():
