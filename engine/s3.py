@@ -7,7 +7,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import S3Store
 
 from engine.errors import StorageError, Unreadable
-from engine.storage import MAX_FILE_SIZE, decoded_key, key_parts, short, too_large
+from engine.keys import decoded_key, key_parts, short, too_large
 from engine.types import FileState
 
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # obstore's own: 10 times, 180 s
@@ -23,7 +23,7 @@ class S3Storage:
         except (BaseError, ValueError) as error:
             raise StorageError(f"The storage {root} cannot be used: {_first_line(error)}") from error
 
-    def read(self, key: str, *, max_bytes: int = MAX_FILE_SIZE) -> bytes:
+    def read(self, key: str, *, max_bytes: int) -> bytes:
         """Returns the whole object of a key; percent signs are literal first, and decoded if that object is missing."""
         parts = key_parts(key, windows=False)
         try:

@@ -1,35 +1,21 @@
 """A storage key becomes bytes: a folder (a NAS share, a disk) or an S3 bucket, and never a byte from outside of it.
 
-Keys come from another system (`storageUrl` of the media API), so each is taken apart by `key_parts`, which knows the
-tricks of both POSIX and Windows as plain string rules, before any of it reaches the file system.
+What a key may say is in `keys.py`.
 """
 
 import errno
 import json
 import os
-import re
 import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
 
 from engine.errors import StorageError, Unreadable
+from engine.keys import decoded_key, key_parts, refused, short, too_large
 from engine.types import FileState
 
-MAX_FILE_SIZE = 256 * 1024 * 1024
-"""Default of `--max-file-size` in bytes: ten times any real picture, and small enough for a few in flight."""
-
-_MAX_KEY = 4000  # characters; the longest path that a file system takes is 4,096 bytes
 _VERIFIED_FOLDERS = 1 << 16  # remembered, about 10 MB at most: a root of 256 x 256 hashed folders fits
-
-_DRIVE = re.compile(r"[A-Za-z]:")
-_WINDOWS_ONLY = re.compile(
-    r"""[<>:"|?*]         # not in names; `file.jpg:stream` would be another stream of the file
-    | [. ]$               # dropped by Windows: another name for the file without them
-    | ^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)   # devices, with any extension""",
-    re.IGNORECASE | re.VERBOSE,
-)
 
 
 class Storage(Protocol):
@@ -67,59 +53,6 @@ def open_storage(root: str) -> Storage:
     return S3Storage(root)
 
 
-def key_parts(key: str, *, windows: bool = os.name == "nt") -> tuple[str, ...]:
-    """Splits a key into folder names and a file name that stay below any root they are joined to.
-
-    `/` and `\\` both separate, one leading separator is dropped, empty parts and `.` vanish.
-
-    Raises:
-        Unreadable: the key is empty, too long, leaves the root, names a drive, a share or a directory, or holds a
-            character or name that the operating system would take for something else.
-    """
-    path = key.replace("\\", "/")
-    parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    if not parts or path.endswith(("/", "/.")):
-        raise _refused(key, "it names no file")
-    if len(key) > _MAX_KEY:
-        raise _refused(key, f"it is longer than {_MAX_KEY:,} characters")
-    if any(ord(character) < 32 for character in key):
-        raise _refused(key, "it holds a control character")
-    if path.startswith("//"):
-        raise _refused(key, "it names a network share")
-    if _DRIVE.match(parts[0]):
-        raise _refused(key, "it names a drive")
-    if ".." in parts:
-        raise _refused(key, "it would leave the storage root")
-    if windows and any(map(_WINDOWS_ONLY.search, parts)):
-        raise _refused(key, "Windows would read another file by this name")
-    return parts
-
-
-def decoded_key(key: str) -> str | None:
-    """The key with its percent signs decoded, once; None if that changes nothing or gives no text."""
-    try:
-        decoded = unquote(key, errors="strict")
-    except UnicodeDecodeError:
-        return None
-    return decoded if decoded != key else None
-
-
-def short(key: str) -> str:
-    """The key for a message: quoted, what is not printable escaped, at most some 200 characters."""
-    return repr(key) if len(key) <= 200 else f"{key[:200]!r}... ({len(key):,} characters)"
-
-
-def too_large(size: int, max_bytes: int) -> Unreadable:
-    """The failure of a file beyond the limit."""
-    return Unreadable(
-        f"the file has {size:,} bytes, more than the limit of {max_bytes:,}: raise it with --max-file-size"
-    )
-
-
-def _refused(key: str, reason: str) -> Unreadable:
-    return Unreadable(f"the storage key {short(key)} is refused: {reason}")
-
-
 class FolderStorage:
     """Files below a folder, by the operating system's own file functions.
 
@@ -137,7 +70,7 @@ class FolderStorage:
         self._root = os.path.realpath(_extended(str(Path(root).absolute()))).rstrip(os.sep)
         self._holds_folder = lru_cache(_VERIFIED_FOLDERS)(self._holds)
 
-    def read(self, key: str, *, max_bytes: int = MAX_FILE_SIZE) -> bytes:
+    def read(self, key: str, *, max_bytes: int) -> bytes:
         """Returns the whole file of a key; percent signs are literal first, and decoded if that file is missing."""
         parts = key_parts(key)
         try:
@@ -174,14 +107,13 @@ class FolderStorage:
                     raise Unreadable(_not_a_file(path, key))
                 if status.st_size > max_bytes:
                     raise too_large(status.st_size, max_bytes)
-                with open(descriptor, "rb", closefd=False) as file:
-                    return file.read(status.st_size)
+                return _contents(descriptor, status.st_size)
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Unreadable(f"no such file: {short(key)}", missing=True) from error
         except ValueError as error:  # a lone surrogate, which no path can hold
-            raise _refused(key, "it is no text that a path can hold") from error
+            raise refused(key, "it is no text that a path can hold") from error
         except OSError as error:
             if os.path.isdir(path):  # noqa: PTH112 - what Windows says of opening a directory is "permission denied"
                 raise Unreadable(_not_a_file(path, key)) from error
@@ -190,7 +122,7 @@ class FolderStorage:
     def _descriptor(self, path: str, key: str) -> int:
         """Opens a path below the root, following links as long as they stay inside."""
         if not self._holds_folder(path.rpartition(os.sep)[0]):
-            raise _refused(key, "a link leads out of the storage root")
+            raise refused(key, "a link leads out of the storage root")
         try:
             descriptor = os.open(path, _OPEN)
         except OSError as error:
@@ -202,13 +134,21 @@ class FolderStorage:
             os.close(descriptor)
         target = os.path.realpath(path)
         if not self._holds(target):
-            raise _refused(key, "a link leads out of the storage root")
+            raise refused(key, "a link leads out of the storage root")
         return os.open(target, _OPEN)
 
     def _holds(self, path: str) -> bool:
         """Whether a path, with all its links followed, lies below the root."""
         real, root = (os.path.normcase(each) + os.sep for each in (os.path.realpath(path).rstrip(os.sep), self._root))
         return real.startswith(root)
+
+
+def _contents(descriptor: int, size: int) -> bytes:
+    """At most `size` bytes of an open file, by the fewest calls: a file object would ask its size and type again."""
+    data = os.read(descriptor, size)
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
 
 
 # Not every system has each flag: O_NONBLOCK keeps a named pipe from hanging the open, O_BINARY is Windows'.

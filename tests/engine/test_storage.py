@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StorageError, Unreadable
-from engine.storage import FolderStorage, _extended, key_parts, open_storage
+from engine.keys import key_parts
+from engine.storage import FolderStorage, _extended, open_storage
 
 SECRET = b"outside of the root"
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file names or links")
@@ -171,6 +172,15 @@ def test_a_named_pipe_does_not_hang(root):
     os.mkfifo(root / "pipe.jpg")
     with pytest.raises(Unreadable, match="not a regular file"):
         read(root, "pipe.jpg")
+
+
+def test_a_read_may_come_in_pieces_and_end_early(root, monkeypatch):
+    whole = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: whole(descriptor, min(size, 2)))
+    assert read(root, "ab/one.jpg") == b"one"
+    longer = os.stat_result((0o100644, 0, 0, 1, 0, 0, 10, 0, 0, 0))  # the file was cut after its size was asked
+    monkeypatch.setattr(os, "fstat", lambda _: longer)
+    assert read(root, "ab/one.jpg") == b"one"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors in /proc")
