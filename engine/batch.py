@@ -45,7 +45,7 @@ class Batcher:
         self._open: Batch | None = None
         self._sealed: list[Batch] = []  # full or flushed, some rows perhaps still being copied
         self._expected = 0
-        self._closed = False
+        self._pausing = self._closed = False
         self._stop = stop
         self._changed = threading.Condition()
         stop.on_stop(self._wake)
@@ -53,6 +53,7 @@ class Batcher:
     def expect(self, pictures: int = 1) -> None:
         with self._changed:
             self._expected += pictures
+            self._pausing = False
 
     def drop(self) -> None:
         """An expected picture will not come: it failed or was skipped."""
@@ -68,7 +69,8 @@ class Batcher:
         with self._changed:
             batch.filled += 1
             self._expected -= 1
-            self._changed.notify_all()
+            if batch.filled == batch.size or not self._expected:  # nobody waits for less
+                self._changed.notify_all()
 
     def take(self, meter: Meter | None = None) -> Batch:
         """The next batch whose rows are all there. Raises `Closed` after the last, `Stopped` when the run ends."""
@@ -88,6 +90,12 @@ class Batcher:
             self._free.append(batch)
             self._changed.notify_all()
 
+    def pause(self) -> None:
+        """Nothing more will be expected for a while: a partial batch need not wait for it."""
+        with self._changed:
+            self._pausing = True
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Nothing more will be expected."""
         with self._changed:
@@ -99,11 +107,12 @@ class Batcher:
         return len(self._sealed)
 
     def _claim(self, media: Media, meter: Meter | None) -> tuple[Batch, int]:
-        start = time.perf_counter()
-        while self._open is None and not self._free and not self._stop.is_set():
-            self._changed.wait()
-        if meter:
-            meter.add(waiting_out=time.perf_counter() - start)
+        if self._open is None and not self._free:
+            start = time.perf_counter()
+            while self._open is None and not self._free and not self._stop.is_set():
+                self._changed.wait()
+            if meter:
+                meter.add(waiting_out=time.perf_counter() - start)
         if self._stop.is_set():
             raise Stopped
         batch = self._open or self._free.pop()
@@ -125,7 +134,7 @@ class Batcher:
                     return batch
             if self._expected == 0 and self._open is not None:
                 # Nothing is on its way. Unless the source goes on within the grace, the partial batch goes.
-                if self._closed or not self._changed.wait_for(self._moved, GRACE_S):
+                if self._pausing or self._closed or not self._changed.wait_for(self._moved, GRACE_S):
                     self._seal(self._open)
             elif self._expected == 0 and self._closed and not self._sealed:
                 raise Closed
@@ -134,7 +143,7 @@ class Batcher:
         raise Stopped
 
     def _moved(self) -> bool:
-        return self._expected > 0 or self._open is None or self._closed or self._stop.is_set()
+        return self._expected > 0 or self._open is None or self._pausing or self._closed or self._stop.is_set()
 
     def _wake(self) -> None:
         with self._changed:

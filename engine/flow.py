@@ -191,11 +191,12 @@ class Room:
     def reserve(self, amount: int = 1, meter: Meter | None = None) -> None:
         """Wait until `amount` fits. Raises `Stopped` when the run ends."""
         with self._condition:
-            start = time.perf_counter()
-            while self._used and self._used + amount > self.capacity and not self._stop.is_set():
-                self._condition.wait()
-            if meter:
-                meter.add(waiting_out=time.perf_counter() - start)
+            if self._used and self._used + amount > self.capacity:
+                start = time.perf_counter()
+                while self._used and self._used + amount > self.capacity and not self._stop.is_set():
+                    self._condition.wait()
+                if meter:
+                    meter.add(waiting_out=time.perf_counter() - start)
             if self._stop.is_set():
                 raise Stopped
             self._used += amount

@@ -33,10 +33,10 @@ class InFlight:
         self.room.reserve(1, meter)
         return True
 
-    def leave(self, media: Media) -> None:
-        """The medium's outcome is on the disk."""
+    def leave(self, *media: Media) -> None:
+        """The outcomes of these media are on the disk."""
         with self._changed:
-            self._ids.discard(media.id)
+            self._ids.difference_update(item.id for item in media)
             self._changed.notify_all()
 
     def wait_for_second_chance(self, media: Media) -> bool:

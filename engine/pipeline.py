@@ -145,5 +145,4 @@ class Pipeline:
     def _stored(self, tagged: Sequence[Tagged]) -> None:
         """A batch whose results are on the disk."""
         self.tally.add(images=len(tagged), done=sum(not item.records for item in tagged))
-        for item in tagged:
-            self._in_flight.leave(item.media)
+        self._in_flight.leave(*(item.media for item in tagged))

@@ -96,6 +96,7 @@ class Source:
             start = max(media.id for media in page) + 1
             self._passed(page)
         self.position = replace(self.position, ended=True)
+        self._batcher.pause()
         self._second_chances()
         return start
 

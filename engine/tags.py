@@ -16,4 +16,6 @@ def records(scores: Scores, tags: Sequence[str], threshold: float) -> tuple[Reco
         threshold: compared in float32, as the original compares it.
     """
     found = np.flatnonzero(scores >= np.float32(threshold))
-    return tuple(Record(tags[i], f"{scores[i]:05.3f}") for i in found.tolist())
+    return tuple(
+        Record(tags[i], f"{score:05.3f}") for i, score in zip(found.tolist(), scores[found].tolist(), strict=True)
+    )

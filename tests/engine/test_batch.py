@@ -64,6 +64,16 @@ def test_a_partial_batch_goes_when_nothing_is_on_its_way() -> None:
     assert [m.id for m in batcher.take().media] == [1]  # though the source has not ended
 
 
+def test_a_partial_batch_waits_for_nobody_in_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.batch.GRACE_S", 1e6)  # without the pause, the test would hang
+    batcher = Batcher(8, 4, 5, Stop())
+    batcher.expect(2)
+    batcher.add(medium(1), row(1))
+    batcher.add(medium(2), row(2))
+    batcher.pause()
+    assert [m.id for m in batcher.take().media] == [1, 2]
+
+
 def test_a_partial_batch_waits_for_what_is_expected() -> None:
     batcher = Batcher(2, 4, 5, Stop())
     batcher.expect(2)
