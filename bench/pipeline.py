@@ -22,7 +22,7 @@ class Size:
     pairs: int = 9
     full: int = 24
     paced: int = 960
-    null: int = 3_600
+    null: int = 12_000  # as in the original's job: filling the read-ahead once is no part of the flow
     empty: int = 10_000
     tiny: tuple[int, int] = (2_000, 20_000)
     huge: int = 6
