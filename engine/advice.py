@@ -61,9 +61,9 @@ def _cure(meter: Meter, device: str) -> str:
     return {
         "source": "a larger --segment-size asks the API less often",
         "read": f"--read-threads {2 * meter.threads}",
-        "infer": "as it should; --precision int8, or a GPU, would be faster"
+        "infer": "as it should; a GPU, or --precision int8 from the first run on, would be faster"
         if device == "cpu"
-        else "as it should; --precision fp16, or a faster GPU, would be faster",
+        else "as it should; a faster GPU, or --precision fp16 from the first run on, would be faster",
         "record": "--state on a faster local disk",
         "deliver": "--recognition-bulk-url if the service has it, else more --connections",
     }[meter.name]

@@ -67,6 +67,11 @@ class OrtSession:
         """The most VRAM seen in MB, as `VramMeter` counts it; None without a GPU."""
         return self._opening.vram.peak_mb if self._opening.vram else None
 
+    @property
+    def peak_vram_of(self) -> str | None:
+        """Whose VRAM that is: `VramMeter.label`."""
+        return self._opening.vram.label if self._opening.vram else None
+
     def run(self, pixels: npt.NDArray[np.uint8]) -> Scores:
         scores = self._in_parts(pixels)
         return scores if np.isfinite(scores).all() else self._again(pixels)

@@ -47,6 +47,7 @@ class Summary:
     batch_size: int
     peak_rss_mb: float
     peak_vram_mb: float | None
+    peak_vram_of: str | None
     ledger: Mapping[Outcome, int]
     refused_records: int = 0  # in the ledger: of this run and earlier ones
     interrupted: bool = False
@@ -81,6 +82,7 @@ class Summary:
             },
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "peak_vram_mb": self.peak_vram_mb,
+            "peak_vram_of": self.peak_vram_of,
             "ledger": {outcome.value: count for outcome, count in self.ledger.items()},
             "interrupted": self.interrupted,
         }
@@ -101,6 +103,8 @@ class Summary:
             + "".join(f", {part}" for part in refused)
             + (f", {t.refused:,} refused by the API (engine status)" if t.refused else "")
             + (f"; {waiting:,} media wait in the outbox" if waiting else ""),
+            f"at most {self.peak_rss_mb:,.0f} MB of memory"
+            + ("" if self.peak_vram_mb is None else f", {self.peak_vram_mb:,.0f} MB of VRAM ({self.peak_vram_of})"),
             f"busy: {shares}",
             sentence(self.meters, self.seconds, self.device),
         ]

@@ -1,6 +1,6 @@
 """`engine doctor`: what a long run will need, checked before it, each failure with its cure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +12,18 @@ from engine.cli.place import Place, place
 from engine.cli.settings import load, options
 from engine.client import MediaApi
 from engine.config import RunConfig
-from engine.errors import ConfigError, EngineError, MediumError, StorageError
+from engine.errors import ConfigError, EngineError, MediumError, StorageError, Unreadable
 from engine.flow import Stop
 from engine.ledger import Ledger
 from engine.model import open_model
 from engine.session import open_session, session_config
 from engine.storage import open_storage
+from engine.types import Media
 
 SAMPLE = 20
 """Media asked for and read: enough to see that storage and catalogue belong together."""
+LARGEST = 1 << 30
+"""Bytes of a file that is read to try."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,13 +82,30 @@ def _api(where: Place) -> str:
     said = "; ".join(["", *warnings(where.api, where.token)])
     if not page:
         return f"answers, and lists no media{said}"
+    return f"answers; {_readable(where, page)} (posting is not tried){said}"
+
+
+def _readable(where: Place, page: Sequence[Media]) -> str:
+    """Some missing files are a catalogue's daily life; if none can be read, it belongs to another storage."""
     storage = open_storage(where.storage)
+    failures = []
     for media in page:
-        storage.read(media.storage_url, max_bytes=1 << 30)
-    return f"answers; the first {len(page)} media can be read from the storage (posting is not tried){said}"
+        try:
+            storage.read(media.storage_url, max_bytes=LARGEST)
+        except Unreadable as error:
+            failures.append(str(error))
+    if len(failures) == len(page):
+        raise StorageError(
+            f"none of the first {len(page)} media can be read from {where.storage}: is it the folder that their keys "
+            f"start from? {failures[0]}"
+        )
+    read = f"{len(page) - len(failures)} of the first {len(page)} media can be read from the storage"
+    return f"{read}, not all: {failures[0]}" if failures else read
 
 
 def _state(where: Place) -> str:
+    if not where.state.exists():
+        return f"{where.state} will be made"
     with Ledger(where.state) as ledger:
         counts = ledger.counts()
     return f"{where.state}: " + (", ".join(f"{n:,} {o.value}" for o, n in counts.items() if n) or "empty")

@@ -109,6 +109,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
             batch_size=session.batch_size,
             peak_rss_mb=peak_rss_mb(),
             peak_vram_mb=session.peak_vram_mb,
+            peak_vram_of=session.peak_vram_of,
             ledger=ledger.counts(),
             refused_records=ledger.count_refused(),
             interrupted=interrupted,

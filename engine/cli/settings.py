@@ -69,12 +69,16 @@ def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., Non
     return decorate
 
 
+def settings_file(flag: Path | None) -> Path:
+    """The file that --config names, or ENGINE_CONFIG, or engine.toml here."""
+    return flag or Path(os.environ.get("ENGINE_CONFIG") or CONFIG_FILE)
+
+
 def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
     """Merge the three sources. Raises `ConfigError` that names the setting, where it stands and what is wrong."""
-    given = file or (Path(os.environ["ENGINE_CONFIG"]) if "ENGINE_CONFIG" in os.environ else None)
-    if given and not given.is_file():
-        raise ConfigError(f"there is no settings file {given}")
-    toml = given or CONFIG_FILE
+    toml = settings_file(file)
+    if toml != CONFIG_FILE and not toml.is_file():
+        raise ConfigError(f"there is no settings file {toml}")
     _refuse_unknown_variables(config)
 
     class Sources(config, BaseSettings):  # type: ignore[valid-type, misc]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli.console import log_to_stderr, say, sentences
-from engine.cli.settings import CONFIG_FILE, load, options
+from engine.cli.settings import load, options, settings_file
 from engine.cli.tag import pictures as listed
 from engine.cli.trials import MARGIN, Bench, Settings, Trial, race, rendered_pictures, winner
 from engine.config import RunConfig
@@ -38,12 +38,12 @@ def tune(
     seconds: Annotated[float, typer.Option(min=0.0, help="About how long one measurement takes.")] = 3.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often each setting is measured.")] = 5,
     config: Annotated[
-        Path | None, typer.Option(help="The settings file to write; engine.toml here by default.")
+        Path | None, typer.Option(help="The settings file to write; ENGINE_CONFIG or engine.toml here by default.")
     ] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:
     with sentences():
-        file = config or CONFIG_FILE
+        file = settings_file(config)
         settings = load(RunConfig, flags, file if file.exists() else None)
         log_to_stderr(settings.verbose)
         if settings.model is None:

@@ -131,10 +131,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
-def tune(model: Path, cwd: Path, *more: str) -> Any:
+def tune(model: Path, cwd: Path, *more: str, **env: str) -> Any:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ENGINE_")}
     arguments = [*ENGINE, "tune", "--model", str(model), "--seconds", "0", "--rounds", "2", *more]
-    return subprocess.run(arguments, cwd=cwd, env=clean, capture_output=True, text=True, encoding="utf-8", timeout=60)
+    return subprocess.run(
+        arguments, cwd=cwd, env=clean | env, capture_output=True, text=True, encoding="utf-8", timeout=60
+    )
 
 
 def test_the_command(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
@@ -146,6 +148,14 @@ def test_the_command(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
     assert written["threshold"] == 0.4
     assert set(written) == {"threshold", "batch_size", "intra_op_threads", "decode_threads"}
     assert written["batch_size"] in (1, 2, 4, 8)  # not the 7 it was: tuning begins from the defaults
+
+
+def test_the_file_that_runs_read_is_the_one_written(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "mine.toml").write_text("threshold = 0.4\n", encoding="utf-8")
+    result = tune(tiny_model, tmp_path, "--device", "cpu", "--pictures", str(pictures), ENGINE_CONFIG="mine.toml")
+    assert result.returncode == 0, result.stderr
+    assert "batch_size" in tomllib.loads((tmp_path / "mine.toml").read_text(encoding="utf-8"))
+    assert not (tmp_path / "engine.toml").exists()
 
 
 def test_an_explicit_device_that_is_not_there(tiny_model: Path, tmp_path: Path) -> None:
