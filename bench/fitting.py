@@ -2,7 +2,8 @@
 
     python -m bench.fitting PAIRS        (in an interpreter with the extra `keras`)
 
-Times go in turns, picture by picture, so that both sides meet the same machine.
+Times go in turns, picture by picture, so that both sides meet the same machine. The engine's alone is also timed on one
+thread for each core: calls that pass Python's lock to and fro would keep these at the speed of one.
 """
 
 import json
@@ -10,10 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from bench.fresh import environment
@@ -22,11 +23,14 @@ from bench.process import watch
 from bench.stats import figure, verdict
 from engine.decode import decode
 from engine.fit import fit
+from engine.machine import cores
+from engine.types import Rgb
 
 SIDE = 512
 TARGET = 1 / 3
 SIZES: Mapping[str, Sequence[tuple[int, int]]] = {
     "2.4 MP JPEGs, shrunk": ((1900, 1264), (1264, 1900), (1550, 1550)),
+    "0.3 MP JPEGs, shrunk": ((640, 480), (480, 640)),
     "thumbnails of 300x400, enlarged": ((300, 400), (400, 300)),
 }
 """Width and height: half of the first user's files are thumbnails."""
@@ -43,6 +47,8 @@ def measure(keras_python: str, pairs: int) -> dict[str, Any]:
         ratio = figure([ours / theirs for ours, theirs in zip(times["engine"], times["original"], strict=True)])
         row = {"pictures": kind, "ratio": ratio.as_json(), "target": TARGET}
         row |= {side: figure([1000 * t for t in times[side]]).as_json() for side in ("engine", "original")}
+        row["threads"] = cores()
+        row["by_threads"] = figure(times["by_threads"]).as_json()
         rows.append(row | {"verdict": verdict(ratio, TARGET, at_least=False)})
     return {"side": SIDE, "rows": rows}
 
@@ -55,7 +61,6 @@ def main() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    cv2.setNumThreads(1)
     row = np.empty((SIDE, SIDE, 3), np.uint8)
     result = {}
     for kind, sizes in SIZES.items():
@@ -76,8 +81,26 @@ def main() -> None:
                     spent[side] += time.perf_counter() - began
             for side, seconds in spent.items():
                 times[side].append(seconds / len(decoded))
+            times.setdefault("by_threads", []).append(speed_of_threads(decoded))
         result[kind] = times
     print(json.dumps(result))
+
+
+def speed_of_threads(decoded: Sequence[Rgb]) -> float:
+    """How many times as many pictures one thread for each core fits as one thread alone."""
+
+    def work(_: int) -> None:
+        row = np.empty((SIDE, SIDE, 3), np.uint8)
+        for rgb in decoded:
+            fit(rgb, SIDE, SIDE, row)
+
+    def rate(threads: int) -> float:
+        with ThreadPoolExecutor(threads) as pool:
+            began = time.perf_counter()
+            list(pool.map(work, range(4 * threads)))
+            return 4 * threads / (time.perf_counter() - began)
+
+    return rate(cores()) / rate(1)
 
 
 if __name__ == "__main__":

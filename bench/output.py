@@ -157,11 +157,16 @@ def _fit(result: Mapping[str, Any]) -> list[Rows]:
             text(row["ratio"]),
             f"<= {row['target']:.2f}",
             row["verdict"],
+            text(row["by_threads"]),
         )
         for row in result["rows"]
     ]
-    columns = ("pictures", "engine, ms", "original, ms", "ratio", "target", "verdict")
-    notes = ["After decoding, one thread each, in turns; medians with their spread."]
+    threads = result["rows"][0]["threads"]
+    columns = ("pictures", "engine, ms", "original, ms", "ratio", "target", "verdict", f"engine by {threads} threads")
+    notes = [
+        "After decoding, one thread each, in turns; medians with their spread. By threads: how many times as many "
+        "pictures the engine fits on one thread for each core as on one."
+    ]
     return [Rows(f"Fitting onto {result['side']} x {result['side']}", columns, lines, notes)]
 
 

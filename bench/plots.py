@@ -160,7 +160,7 @@ def _estimate(result: Mapping[str, Any]) -> list[Figure]:
 
 
 def _fit(result: Mapping[str, Any]) -> list[Figure]:
-    figure, (axes,) = _figure(1, 1, height=2.4)
+    figure, (axes,) = _figure(1, 1, height=2.9)
     names = [f"{row['pictures']}: {side}" for row in result["rows"] for side in ("engine", "original")]
     times = [row[side]["median"] for row in result["rows"] for side in ("engine", "original")]
     axes.barh(names, times, color=[COLOURS[0], COLOURS[1]] * len(result["rows"]), height=0.55)
