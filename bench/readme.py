@@ -73,8 +73,23 @@ def _estimate(result: Mapping[str, Any]) -> str:
     return "\n".join([ESTIMATED, "", *(f"- {row['sentence']}" for row in rows)])
 
 
+def _fit(result: Mapping[str, Any]) -> str:
+    threads = result["rows"][0]["threads"]
+    lines = [
+        f"| resize and warp to {result['side']} x {result['side']}, one thread | engine | original | ratio | "
+        f"engine by {threads} threads |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {row['pictures']} | {text(row['engine'])} ms | {text(row['original'])} ms | {text(row['ratio'])} | "
+        f"x {text(row['by_threads'])} |"
+        for row in result["rows"]
+    ]
+    return "\n".join([*lines, "", _measured_on(result)])
+
+
 def _measured_on(result: Mapping[str, Any]) -> str:
     return f"Measured on {machine_line(result)}."
 
 
-_PARTS = {"compare": _compare, "pipeline": _pipeline, "estimate": _estimate}
+_PARTS = {"compare": _compare, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit}
