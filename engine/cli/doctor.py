@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from engine.flow import Stop
 from engine.ledger import Ledger
 from engine.model import open_model
 from engine.session import open_session, session_config
+from engine.state import explained
 from engine.storage import open_storage
 from engine.types import Media
 
@@ -104,8 +106,11 @@ def _readable(where: Place, page: Sequence[Media]) -> str:
 
 
 def _state(where: Place) -> str:
-    if not where.state.exists():
-        return f"{where.state} will be made"
+    with explained(where.state):
+        if not where.state.exists():
+            where.state.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=where.state.parent):
+                return f"{where.state} will be made"
     with Ledger(where.state) as ledger:
         counts = ledger.counts()
     return f"{where.state}: " + (", ".join(f"{n:,} {o.value}" for o, n in counts.items() if n) or "empty")

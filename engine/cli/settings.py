@@ -77,7 +77,7 @@ def settings_file(flag: Path | None) -> Path:
 def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
     """Merge the three sources. Raises `ConfigError` that names the setting, where it stands and what is wrong."""
     toml = settings_file(file)
-    if toml != CONFIG_FILE and not toml.is_file():
+    if (file or os.environ.get("ENGINE_CONFIG")) and not toml.is_file():
         raise ConfigError(f"there is no settings file {toml}")
     _refuse_unknown_variables(config)
 

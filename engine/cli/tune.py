@@ -38,7 +38,7 @@ def tune(
     seconds: Annotated[float, typer.Option(min=0.0, help="About how long one measurement takes.")] = 3.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often each setting is measured.")] = 5,
     config: Annotated[
-        Path | None, typer.Option(help="The settings file to write; ENGINE_CONFIG or engine.toml here by default.")
+        Path | None, typer.Option(help="The settings file to write; by default the one that runs read.")
     ] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:

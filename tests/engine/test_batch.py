@@ -1,6 +1,7 @@
 """Batches filled by real threads."""
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -72,6 +73,43 @@ def test_a_partial_batch_waits_for_nobody_in_a_pause(monkeypatch: pytest.MonkeyP
     batcher.add(medium(2), row(2))
     batcher.pause()
     assert [m.id for m in batcher.take().media] == [1, 2]
+
+
+def spied(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """An event that is set when somebody waits out the grace; from then on the batcher's lock is free."""
+    waiting, wait_for = threading.Event(), batcher._changed.wait_for
+
+    def spy(predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        waiting.set()
+        return wait_for(predicate, timeout)
+
+    monkeypatch.setattr(batcher._changed, "wait_for", spy)
+    return waiting
+
+
+def test_a_pause_ends_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.batch.GRACE_S", 1e6)
+    batcher = Batcher(8, 4, 5, Stop())
+    waiting = spied(batcher, monkeypatch)
+    batcher.expect()
+    batcher.add(medium(1), row(1))
+    taken: list[int] = []
+    thread = threading.Thread(target=lambda: taken.extend(m.id for m in batcher.take().media), daemon=True)
+    thread.start()
+    assert waiting.wait(10)
+    batcher.pause()
+    thread.join(10)
+    assert taken == [1]
+
+
+def test_the_grace_is_back_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.batch.GRACE_S", 0)
+    batcher = Batcher(8, 4, 5, Stop())
+    waiting = spied(batcher, monkeypatch)
+    batcher.pause()
+    batcher.expect()
+    batcher.add(medium(1), row(1))
+    assert [m.id for m in batcher.take().media] == [1] and waiting.is_set()
 
 
 def test_a_partial_batch_waits_for_what_is_expected() -> None:

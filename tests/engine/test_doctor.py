@@ -49,6 +49,15 @@ def test_a_storage_that_is_not_the_catalogues(tiny_model: Path, pictures: Path, 
     assert "is it the folder that their keys start from? no such file: 'bucket/0.jpg'" in found.stdout
 
 
+@pytest.mark.parametrize("name", ["a-file/s.db", f"{'long' * 100}.db"])
+def test_a_state_file_that_no_run_could_make(tiny_model: Path, pictures: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a-file").write_bytes(b"")
+    with MediaServer([(0, "0.jpg")]) as server:
+        found = doctor(server, tiny_model, pictures, tmp_path / name)
+    assert found.returncode == 1
+    assert found.stdout.count("ok    ") == 3 and "FAIL  state: the state file" in found.stdout, found.stderr
+
+
 def test_each_failure_has_its_own_line(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
     state = tmp_path / "s.db"
     with MediaServer([(0, "0.jpg")]) as server, Ledger(state):

@@ -86,7 +86,7 @@ def test_no_size_is_off_by_a_pixel(small):
 def test_a_canvas_beyond_a_thousand_pixels_is_within_what_is_stated():
     stripes = np.zeros((1039, 4, 3), np.uint8)
     stripes[::2] = 255
-    assert 0.51 < np.abs(fit(stripes, 1024, 1024) - reference.fit(stripes, 1024, 1024)).max() <= 0.8
+    assert 0.51 < np.abs(fit(stripes, 1024, 1024) - reference.fit(stripes, 1024, 1024)).max() <= 1
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(20, 5000), (5000, 20), (1, 20_000), (20_000, 1), (900, 1300)])
@@ -127,7 +127,7 @@ def test_an_odd_padding_shifts_by_half_a_pixel():
     assert rows.tolist() == [0, 100, 100, 0]
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(6324, 9486), (9486, 6324), (1000, 60_000)])
+@pytest.mark.parametrize(("rows", "columns"), [(6324, 9486), (9486, 6324), (1000, 60_000), (57, 1 << 20)])
 def test_sixty_megapixels_need_no_float_copy(rows, columns):
     rgb = np.zeros((rows, columns, 3), np.uint8)
     out = np.empty((512, 512, 3), np.uint8)

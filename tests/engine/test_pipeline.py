@@ -71,6 +71,13 @@ def test_the_whole_catalogue_page_by_page(library: Path, tmp_path: Path) -> None
         assert run(library, everything(library), ledger, segment_size=7).tally.images == 30
 
 
+def test_the_last_batch_waits_for_nobody(library: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("engine.batch.GRACE_S", 1e6)  # had the batch to wait for the grace, the run would not end
+    assert len(everything(library)) % ColourSession().batch_size
+    with Ledger(tmp_path / "s.db") as ledger:
+        assert run(library, everything(library), ledger).tally.images == 30
+
+
 def test_a_second_run_finds_nothing_to_do(library: Path, tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         run(library, everything(library), ledger)

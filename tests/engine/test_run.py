@@ -181,6 +181,13 @@ def test_settings_come_from_flags_then_environment_then_file(pictures, tiny_mode
         assert json.loads(server.requests[0].body)["limit"] == 9
 
 
+@pytest.mark.parametrize("named", [["--config", "engine.toml"], []])
+def test_a_settings_file_that_is_named_must_be_there(named, tmp_path) -> None:
+    result = run([*ENGINE, "run", *named], cwd=tmp_path, **({} if named else {"ENGINE_CONFIG": "engine.toml"}))
+    assert result.returncode == 1
+    assert result.stderr == "error: there is no settings file engine.toml\n"
+
+
 @pytest.mark.parametrize("where", ["file", "environment"])
 def test_an_unknown_setting_is_an_error(where, tiny_model, tmp_path) -> None:
     file = tmp_path / "my.toml"
