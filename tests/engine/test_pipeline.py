@@ -1,5 +1,6 @@
 """The stages together: real files, real threads, a real ledger; no model and no API."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,8 +75,12 @@ def test_the_whole_catalogue_page_by_page(library: Path, tmp_path: Path) -> None
 def test_the_last_batch_waits_for_nobody(library: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("engine.batch.GRACE_S", 1e6)  # had the batch to wait for the grace, the run would not end
     assert len(everything(library)) % ColourSession().batch_size
+    stop = Stop()
+    late = threading.Timer(30, stop.set, [AssertionError("the last batch waits")])
+    late.start()
     with Ledger(tmp_path / "s.db") as ledger:
-        assert run(library, everything(library), ledger).tally.images == 30
+        assert run(library, everything(library), ledger, stop).tally.images == 30
+    late.cancel()
 
 
 def test_a_second_run_finds_nothing_to_do(library: Path, tmp_path: Path) -> None:
