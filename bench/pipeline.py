@@ -10,6 +10,7 @@ from bench import pictures
 from bench.fresh import fresh
 from bench.stats import figure, verdict
 from engine.config import RunConfig
+from engine.model import open_model
 
 Pair = Mapping[str, float]
 BYTES_A_PIXEL = 3
@@ -37,6 +38,8 @@ def measure(
 
     Returns `checks` and what the plots need.
     """
+    if model:
+        open_model(model).precision(precision)  # its turn comes last: a wrong name must not cost ten minutes
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         web, large, tiny = (str(work / name) for name in ("web", "large", "tiny"))
