@@ -23,8 +23,8 @@ from bench.page import page
 from bench.pipeline import Size, measure
 from bench.sweep import sweep as sweep_points
 from engine.errors import EngineError
-from engine.model import Model as ModelFolder
-from engine.model import open_model
+from engine.model.folder import Model as ModelFolder
+from engine.model.folder import open_model
 
 ARGV: ContextVar[list[str]] = ContextVar("ARGV")
 """The command line, for the result to carry."""

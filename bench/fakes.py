@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.storage import open_storage
+from engine.storage.folder import open_storage
 from engine.types import FileState, Media, Scores
 
 TAGS = tuple(f"tag_{i}" for i in range(100))

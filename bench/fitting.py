@@ -21,9 +21,9 @@ from bench.fresh import environment
 from bench.pictures import jpeg
 from bench.process import watch
 from bench.stats import figure, verdict
-from engine.decode import decode
-from engine.fit import fit
 from engine.machine import cores
+from engine.pictures.decode import decode
+from engine.pictures.fit import fit
 from engine.types import Rgb
 
 SIDE = 512

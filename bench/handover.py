@@ -9,7 +9,7 @@ import numpy as np
 from bench.fakes import PacedSession
 from bench.throughput import Pair, Setup, run
 from engine.config import RunConfig
-from engine.decode import Header
+from engine.pictures.decode import Header
 from engine.types import Preprocessing, Rgb
 
 BATCH = 16
@@ -22,7 +22,7 @@ def empty_stages(folder: str, count: int, pairs: int) -> list[Pair]:
     setup = Setup(Path(folder), count, PacedSession(BATCH), preprocessing=CANVAS)
     found = []
     with mock.patch.multiple(
-        "engine.load",
+        "engine.stages.load",
         probe=lambda data, name: Header("jpeg", CANVAS.width, CANVAS.height),
         decode=lambda data, name, max_pixels: picture,
         fit_for=lambda preprocessing: lambda rgb, row: None,

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from engine.gpu import open_gpu
 from engine.machine import cores
+from engine.model.devices.nvml import open_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "simplejpeg", "httpx", "onnx")

@@ -9,12 +9,12 @@ import psutil
 
 from bench.fakes import TAGS, DistantFolder, PacedSession
 from bench.server import BULK, SEGMENT, SINGLE, TOKEN, serving
-from engine.access import ApiConfig, Token
-from engine.client import MediaApi
+from engine.api.access import ApiConfig, Token
+from engine.api.client import MediaApi
 from engine.config import RunConfig
-from engine.deliver import Delivery
-from engine.flow import Stop
-from engine.ledger import Ledger
+from engine.delivery.loop import Delivery
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
 from engine.pipeline import Parts, Pipeline
 from engine.types import Preprocessing

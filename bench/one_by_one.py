@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.script import Tags, options, tag_all
-from engine.decode import decode
-from engine.fit import fit
-from engine.model import open_model
-from engine.session import SessionConfig, open_session
-from engine.tags import records
+from engine.families.selection import records
+from engine.model.folder import open_model
+from engine.model.open import SessionConfig, open_session
+from engine.pictures.decode import decode
+from engine.pictures.fit import fit
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from bench import pictures
 from bench.fresh import fresh
 from bench.stats import figure, verdict
 from engine.config import RunConfig
-from engine.model import open_model
+from engine.model.folder import open_model
 
 Pair = Mapping[str, float]
 BYTES_A_PIXEL = 3

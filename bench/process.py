@@ -12,7 +12,7 @@ import psutil
 
 from bench.fresh import last_line
 from engine.errors import EngineError
-from engine.gpu import Gpu, open_gpu
+from engine.model.devices.nvml import Gpu, open_gpu
 
 SAMPLE_S = 0.1
 LIMIT_S = 3600.0

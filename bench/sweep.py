@@ -11,10 +11,10 @@ import numpy as np
 from bench.fresh import fresh
 from bench.stats import figure
 from engine.errors import EngineError
-from engine.gpu import open_gpu
 from engine.machine import peak_rss_mb
-from engine.model import open_model
-from engine.session import SessionConfig, open_session
+from engine.model.devices.nvml import open_gpu
+from engine.model.folder import open_model
+from engine.model.open import SessionConfig, open_session
 
 FEWEST = 3
 """Batches at a point, however long they take."""

@@ -16,14 +16,14 @@ import numpy as np
 
 from bench.fakes import TAGS, DistantFolder, PacedSession, Pictures
 from engine.config import RunConfig
-from engine.decode import decode
-from engine.fit import fit_for
-from engine.flow import Meter, Stop
-from engine.ledger import Ledger
+from engine.flow.channels import Meter, Stop
+from engine.ledger.ledger import Ledger
 from engine.machine import cores
-from engine.model import open_model
+from engine.model.folder import open_model
+from engine.model.open import Session, SessionConfig, open_session
+from engine.pictures.decode import decode
+from engine.pictures.fit import fit_for
 from engine.pipeline import Parts, Pipeline
-from engine.session import Session, SessionConfig, open_session
 from engine.types import Preprocessing
 
 PACE_S, PACED_BATCH, LATENCY_S = 0.2, 16, 0.02

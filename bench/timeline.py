@@ -10,9 +10,9 @@ from unittest import mock
 from bench.fakes import PacedSession
 from bench.throughput import LATENCY_S, PACE_S, PACED_BATCH, Setup, run
 from engine.config import RunConfig
-from engine.flow import Meter
-from engine.model import open_model
-from engine.session import SessionConfig, open_session
+from engine.flow.channels import Meter
+from engine.model.folder import open_model
+from engine.model.open import SessionConfig, open_session
 
 KINDS = ("busy", "waiting_in", "waiting_out")
 BINS = 60

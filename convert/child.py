@@ -8,14 +8,14 @@ from typing import IO
 
 
 def run_child(module: str, arguments: list[str], patience: float) -> "subprocess.CompletedProcess[bytes]":
-    """Runs `python -m convert.<module>`; raises subprocess.TimeoutExpired after `patience` seconds."""
+    """Runs `python -m MODULE`; raises subprocess.TimeoutExpired after `patience` seconds."""
     return subprocess.run(  # noqa: S603 - this very Python and module
         _command(module, arguments), env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=patience
     )
 
 
 def start_child(module: str, arguments: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Starts `python -m convert.<module>`, its stdout a pipe, its stderr written to `log`."""
+    """Starts `python -m MODULE`, its stdout a pipe, its stderr written to `log`."""
     return subprocess.Popen(  # noqa: S603 - this very Python and module
         _command(module, arguments),
         env=_environment(),
@@ -26,7 +26,7 @@ def start_child(module: str, arguments: list[str], log: IO[bytes]) -> "subproces
 
 
 def _command(module: str, arguments: list[str]) -> list[str]:
-    return [sys.executable, "-P", "-m", f"convert.{module}", *arguments]
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def _environment() -> dict[str, str]:

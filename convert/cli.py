@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
-from convert.comparison import Comparison
 from convert.conversion import CALIBRATE_COUNT, Conversion, convert
-from convert.parity import THRESHOLD
-from convert.verify import COUNT, PAGE, Progress, verify
+from convert.parity.comparison import Comparison
+from convert.parity.figures import THRESHOLD
+from convert.parity.verify import COUNT, PAGE, Progress, verify
 from engine.errors import EngineError
 
 _convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import ConvertError, UnknownLayer, reading
-from convert.exporter import Export, export
-from convert.fallback import export_otherwise, outputs_of
-from convert.graph import parse_network
-from convert.h5 import KerasModel
-from convert.int8 import EXPORTER, INT8, quantise
-from convert.manifest import (
+from convert.keras.graph import parse_network
+from convert.keras.h5 import KerasModel
+from convert.keras.open import open_model
+from convert.keras.project import Project, read_project
+from convert.model_folder import (
     KIND,
     MANIFEST,
     TAGS,
@@ -25,11 +24,12 @@ from convert.manifest import (
     tags_csv,
     write_file,
 )
-from convert.onnx_file import OPSET
-from convert.pictures import Pictures
-from convert.project import Project, read_project
+from convert.onnx.export import Export, export
+from convert.onnx.fallback import export_otherwise, outputs_of
+from convert.onnx.int8 import EXPORTER, INT8, quantise
+from convert.onnx.writer import OPSET
+from convert.parity.pictures import Pictures
 from convert.releases import advice
-from convert.source import open_model
 from engine.types import Preprocessing
 
 CALIBRATE_COUNT = 200
@@ -70,7 +70,7 @@ def convert(
     Args:
         project_dir: holds project.json, tags.txt and the model.
         model_dir: where the model folder goes; may exist if it was made of the same model, and then gains `precisions`.
-        precisions: any of `convert.exporter.PRECISIONS`, and int8, which is made from fp32 and brings that along.
+        precisions: any of `convert.onnx.export.PRECISIONS`, and int8, which is made from fp32 and brings that along.
         overwrite: replace a model folder whatever it holds.
         calibrate: a folder of pictures, which int8 needs.
         calibrate_count: how many of them to use at most.

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from convert.project import Project
+from convert.keras.project import Project
 
 
 class Release(NamedTuple):

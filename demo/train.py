@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from demo.render import FORMATS, picture
 from demo.scene import CATEGORIES, CHARACTERS, GENERAL, TAGS
-from engine.decode import decode
-from engine.fit import fit
+from engine.pictures.decode import decode
+from engine.pictures.fit import fit
 
 SIZE = 128
 NAME = "resnet_demo"

@@ -6,8 +6,8 @@ The service is part of it: a ledger that says "done" of one service's media says
 from typing import NamedTuple
 
 from engine.errors import LedgerError
-from engine.ledger import Ledger
-from engine.model import Model, Precision
+from engine.ledger.ledger import Ledger
+from engine.model.folder import Model, Precision
 
 THRESHOLD = 0.5
 """The original's."""

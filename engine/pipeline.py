@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from engine import infer, source
-from engine.batch import Batcher
-from engine.budget import FailureBudget
 from engine.config import RunConfig
-from engine.deliver import Delivery
+from engine.delivery.loop import Delivery
 from engine.errors import EngineError
-from engine.flow import Channel, Meter, Room, Stop
-from engine.infer import Inference
-from engine.inflight import InFlight
-from engine.load import Loader
+from engine.flow.channels import Channel, Meter, Room, Stop
+from engine.flow.stage import Stage
 from engine.machine import cores
-from engine.report import Tally
-from engine.session import Session
-from engine.source import Catalogue, Source
-from engine.stage import Stage
-from engine.storage import Storage
+from engine.model.open import Session
+from engine.report.summary import Tally
+from engine.stages import infer, source
+from engine.stages.batch import Batcher
+from engine.stages.failure_budget import FailureBudget
+from engine.stages.infer import Inference
+from engine.stages.load import Loader
+from engine.stages.source import Catalogue, Source
+from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.stages.ticket import InFlight
+from engine.storage.folder import Storage
 from engine.types import FileState, Job, Media, Outcome, Preprocessing, Tagged
-from engine.watch import ReadWatch, RootWatch
 
 TICK_S = 0.25
 """How often the main thread looks up: for progress, and because Windows delivers Ctrl-C only to a thread that wakes."""

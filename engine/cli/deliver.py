@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.access import warnings
+from engine.api.access import warnings
+from engine.api.client import MediaApi
 from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
 from engine.cli.place import named_place
 from engine.cli.run import delivery_of, exit_code
 from engine.cli.settings import load, options
-from engine.client import MediaApi
 from engine.config import RunConfig
-from engine.flow import Stop
-from engine.ledger import Ledger
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
+from engine.ledger.schema import must_exist
 from engine.pipeline import TICK_S
-from engine.state import must_exist
 from engine.types import Outcome
 
 FLAGS = (

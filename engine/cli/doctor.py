@@ -7,19 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.access import warnings
+from engine.api.access import warnings
+from engine.api.client import MediaApi
 from engine.cli.console import FATAL, OK, sentences
 from engine.cli.place import Place, place
 from engine.cli.settings import load, options
-from engine.client import MediaApi
 from engine.config import RunConfig
 from engine.errors import ConfigError, EngineError, MediumError, StorageError, Unreadable
-from engine.flow import Stop
-from engine.ledger import Ledger
-from engine.model import open_model
-from engine.session import open_session, session_config
-from engine.state import explained
-from engine.storage import open_storage
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
+from engine.ledger.schema import explained
+from engine.model.folder import open_model
+from engine.model.open import open_session, session_config
+from engine.storage.folder import open_storage
 from engine.types import Media
 
 SAMPLE = 20

@@ -10,8 +10,8 @@ from typing import cast
 
 import platformdirs
 
-from engine.access import ApiConfig, Token
-from engine.answers import shown_url
+from engine.api.access import ApiConfig, Token
+from engine.api.answers import shown_url
 from engine.cli.console import say
 from engine.cli.rooms import room
 from engine.cli.settings import api_token

@@ -11,25 +11,25 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.access import warnings
-from engine.chunks import Limits
+from engine.api.access import warnings
+from engine.api.client import MediaApi
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
 from engine.cli.place import Place, place
 from engine.cli.settings import load, options
-from engine.client import MediaApi
 from engine.config import RunConfig
-from engine.deliver import Delivery
+from engine.delivery.chunks import Limits
+from engine.delivery.loop import Delivery
 from engine.errors import ConfigError
 from engine.fingerprint import choose, fingerprint, hold, hold_service
-from engine.flow import Stop
-from engine.ledger import Ledger
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
-from engine.model import Model, open_model
+from engine.model.folder import Model, open_model
+from engine.model.open import open_session, session_config
 from engine.pipeline import Parts, Pipeline
-from engine.report import ProgressLine, Summary
-from engine.session import open_session, session_config
-from engine.source import last_id
-from engine.storage import open_storage
+from engine.report.summary import ProgressLine, Summary
+from engine.stages.source import last_id
+from engine.storage.folder import open_storage
 from engine.types import Outcome
 
 

@@ -13,7 +13,7 @@ from engine.cli.console import printable, sentences
 from engine.cli.place import state_file
 from engine.cli.settings import load, options
 from engine.config import RunConfig
-from engine.state import LedgerView
+from engine.ledger.schema import LedgerView
 from engine.types import Outcome
 
 MEANING = {

@@ -13,12 +13,12 @@ from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interrup
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.errors import ConfigError, Unreadable
-from engine.flow import Stop
-from engine.header import PICTURE_SUFFIXES
-from engine.model import open_model
+from engine.flow.channels import Stop
+from engine.model.folder import open_model
+from engine.model.open import open_session, session_config
+from engine.pictures.sniff import PICTURE_SUFFIXES
 from engine.pipeline import Parts, Pipeline
-from engine.session import open_session, session_config
-from engine.source import FileList
+from engine.stages.source import FileList
 from engine.types import FileState, Media, Outcome, Tagged
 
 FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")

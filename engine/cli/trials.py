@@ -18,13 +18,13 @@ import numpy as np
 from engine.cli.tag import LocalFiles
 from engine.config import RunConfig
 from engine.errors import EngineError, SessionError
-from engine.flow import Stop
-from engine.model import Model
-from engine.ortsession import OrtSession
+from engine.flow.channels import Stop
+from engine.model.devices.fp16_check import sample
+from engine.model.folder import Model
+from engine.model.open import open_session, session_config
+from engine.model.session import OrtSession
 from engine.pipeline import Parts, Pipeline
-from engine.probe import sample
-from engine.session import open_session, session_config
-from engine.source import FileList
+from engine.stages.source import FileList
 from engine.types import FileState, Media, Outcome, Tagged
 
 Settings = Mapping[str, Any]

@@ -19,8 +19,8 @@ from engine.cli.trials import MARGIN, Bench, Settings, Trial, race, rendered_pic
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.machine import cores
-from engine.model import Model, open_model
-from engine.vram import LARGEST
+from engine.model.devices.vram import LARGEST
+from engine.model.folder import Model, open_model
 
 TUNED = ("batch_size", "intra_op_threads", "decode_threads", "workspace", "submitters")
 FLAGS = ("device", "precision", "vram_limit", "verbose")

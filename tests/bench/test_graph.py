@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from bench.estimate import estimate, sentence
 from bench.graph import gflop
-from engine.model import open_model
+from engine.model.folder import open_model
 
 
 def weights(name: str, *shape: int) -> TensorProto:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.state import LedgerView
+from engine.ledger.schema import LedgerView
 from engine.types import Outcome
 from tests.support.media_server import FAILURES, SEGMENT, MediaServer, Reply, Request, randomly
 from tests.support.runs import ENGINE, command, environment, run

@@ -20,7 +20,7 @@ from tests.convert.projects import MODELS, edit_config, layer, make_project
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("convert.source._check", lambda path: None)  # its own tests below
+    monkeypatch.setattr("convert.keras.open._check", lambda path: None)  # its own tests below
     return make_project(tmp_path / "project", MODELS / "tf2.7-resnet.h5")
 
 
@@ -283,7 +283,7 @@ def test_a_file_on_which_hdf5_never_returns(
     content = bytearray(model_of(project).read_bytes())
     content[2057] = 246  # the size of an object in the global heap
     model_of(project).write_bytes(content)
-    monkeypatch.setattr("convert.source.PATIENCE", 2.0)
+    monkeypatch.setattr("convert.keras.open.PATIENCE", 2.0)
     assert "HDF5 did not finish" in refused(project)
 
 
@@ -293,7 +293,7 @@ def test_random_damage_is_a_sentence_or_harmless(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, seed: int, cut: bool
 ) -> None:
     """Byte flips anywhere, half of them in the structure at the file's start."""
-    monkeypatch.setattr("convert.source.PATIENCE", 3.0)
+    monkeypatch.setattr("convert.keras.open.PATIENCE", 3.0)
     content = bytearray((MODELS / "tf2.1-sequential.h5").read_bytes())
     chosen = random.Random(seed)
     for _ in range(chosen.randint(1, 8)):
@@ -331,7 +331,7 @@ def test_unknown_layer_names_the_layer_and_the_extra(
 def test_unknown_layer_in_a_model_too_large_for_tf2onnx(
     unknown_layer: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convert.fallback._BYTES_PER_PARAMETER", 10**9)
+    monkeypatch.setattr("convert.onnx.fallback._BYTES_PER_PARAMETER", 10**9)
     assert "more memory" in refused(unknown_layer)
 
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from convert import download as download_module
-from convert import unpack as unpack_module
-from convert.download import DownloadError, download
 from convert.errors import ConvertError
-from convert.fetch import Fetch, fetch
-from convert.fetch_cli import fetch_main
+from convert.fetch import download as download_module
+from convert.fetch import unpack as unpack_module
+from convert.fetch.cli import fetch_main
+from convert.fetch.download import DownloadError, download
+from convert.fetch.fetch import Fetch, fetch
+from convert.fetch.unpack import BadArchive, unpack
 from convert.releases import OFFICIAL, OFFICIAL_PAGE
-from convert.unpack import BadArchive, unpack
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
 H5 = next(DEMO.glob("*.h5"))
@@ -133,7 +133,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _in_this_process_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("convert.source._check", lambda path: None)
+    monkeypatch.setattr("convert.keras.open._check", lambda path: None)
     monkeypatch.chdir(tmp_path)
 
 
@@ -564,7 +564,7 @@ def test_ctrl_c_keeps_what_has_come(server: Server) -> None:
     server.cuts = [1_000_000]
     part = Path("kept.zip.part")
     # It breaks after 1 MB and pauses for a second before it goes on to a server that is not there any more.
-    program = [sys.executable, "-c", "from convert.fetch_cli import fetch_main; raise SystemExit(fetch_main())"]
+    program = [sys.executable, "-c", "from convert.fetch.cli import fetch_main; raise SystemExit(fetch_main())"]
     with subprocess.Popen([*program, *wanted(server)], stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 30
         while not (part.exists() and part.stat().st_size == 1_000_000) and time.monotonic() < end:

@@ -34,7 +34,7 @@ def test_resnet_custom_v3_agrees_with_keras(name: str, tolerance: float, tmp_pat
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_writer_and_shape_agrees_with_keras(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convert.source._check", lambda path: None)  # a process for each of 40 files takes long
+    monkeypatch.setattr("convert.keras.open._check", lambda path: None)  # a process for each of 40 files takes long
     size = SIZES.get(file.stem.split("-", 1)[1], (32, 32))
     project = make_project(tmp_path / "project", file, size=size)
     assert main([str(project), str(tmp_path / "model"), "--precision", "fp32", "--precision", "fp16"]) == 0

@@ -19,7 +19,7 @@ DEMO = Path(__file__).parents[2] / "demo" / "model"
 @pytest.fixture(scope="module", autouse=True)
 def _no_child_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convert.source._check", lambda path: None)
+        patch.setattr("convert.keras.open._check", lambda path: None)
         yield
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from convert.cli import main
-from convert.project import read_project
+from convert.keras.project import read_project
 from tests.convert.projects import MODELS, make_project
 
 
 @pytest.fixture(autouse=True)
 def _no_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convert.source._check", lambda path: None)
+    monkeypatch.setattr("convert.keras.open._check", lambda path: None)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from convert.errors import ConvertError
-from convert.onnx_file import Weight, write_onnx
+from convert.onnx.writer import Weight, write_onnx
 
 GRAPH = helper.make_graph(
     [helper.make_node("Identity", ["x"], ["y"])],

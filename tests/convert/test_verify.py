@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from convert.cli import main, verify_main
-from convert.parity import compare
+from convert.parity.figures import compare
 from demo.render import render
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
@@ -22,7 +22,7 @@ DEMO = Path(__file__).parents[2] / "demo" / "model"
 @pytest.fixture(scope="module", autouse=True)
 def _no_child_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convert.source._check", lambda path: None)
+        patch.setattr("convert.keras.open._check", lambda path: None)
         yield
 
 
@@ -48,7 +48,7 @@ def model(converted: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convert.verify.has_keras", lambda: False)
+    monkeypatch.setattr("convert.parity.verify.has_keras", lambda: False)
 
 
 def precisions(model: Path) -> dict[str, Any]:

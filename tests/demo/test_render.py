@@ -10,8 +10,8 @@ from PIL import Image
 from demo.render import BREAKS, FORMATS, LARGEST, SHORTEST, render
 from demo.scene import TAGS
 from demo.score import f1
-from engine.decode import decode
 from engine.errors import MediumError
+from engine.pictures.decode import decode
 
 
 def test_a_seed_always_gives_the_same_files_and_more_only_adds(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from engine.access import ApiConfig, Token
-from engine.backoff import Backoff
-from engine.chunks import Limits
-from engine.client import MediaApi
-from engine.deliver import Delivery
-from engine.ledger import Ledger
+from engine.api.access import ApiConfig, Token
+from engine.api.backoff import Backoff
+from engine.api.client import MediaApi
+from engine.delivery.chunks import Limits
+from engine.delivery.loop import Delivery
+from engine.ledger.ledger import Ledger
 from engine.types import Media, Record, Tagged
 from tests.support.media_server import MediaServer
 

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from engine.config import RunConfig
-from engine.flow import Stop
-from engine.ledger import Ledger
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
 from engine.pipeline import Parts, Pipeline
-from engine.storage import Storage, open_storage
+from engine.storage.folder import Storage, open_storage
 from engine.types import FileState, Media, Preprocessing
 from tests.support.sessions import TAGS, ColourSession
 

@@ -1,0 +1,152 @@
+"""The official release -> model folder: download, unpack, check, convert; what is there already is not done again."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.conversion import Conversion, convert
+from convert.errors import ConvertError, reading
+from convert.fetch.download import DownloadError, Progress, checked, download, shown
+from convert.fetch.unpack import BadArchive, unpack
+from convert.keras.project import Project, read_project
+from convert.model_folder import MANIFEST, sha256_of, staged
+from convert.releases import OFFICIAL, OFFICIAL_ADDRESS, OFFICIAL_PAGE, RELEASES
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What to get and where to put it.
+
+    Attributes:
+        model_dir: the model folder to make.
+        project_dir: where the release is unpacked; one that is there already is taken as it is.
+        address: of the release's zip; redirects never lead from https to http.
+        sha256: what the model file's SHA-256 must be, in hex; without it, that of a known release.
+        precisions: as `convert.conversion.convert` takes them.
+        overwrite: replace a model folder of another model.
+    """
+
+    model_dir: Path
+    project_dir: Path = Path(OFFICIAL)
+    address: str = OFFICIAL_ADDRESS
+    sha256: str | None = None
+    precisions: Sequence[str] = ("fp32",)
+    overwrite: bool = False
+
+    @property
+    def archive(self) -> Path:
+        """Where the zip is looked for and downloaded to: beside the project folder, under its name."""
+        folder = self.project_dir.absolute()
+        return folder.with_name(f"{folder.name}.zip")
+
+
+def fetch(wish: Fetch, progress: Progress, say: Callable[[str], None]) -> Conversion | None:
+    """Makes the model folder; None if it is there already.
+
+    Args:
+        wish: what to get.
+        progress: told how the download goes.
+        say: takes a line for the user before each step that takes long.
+
+    Raises:
+        ConvertError: the reason as a sentence. What was downloaded stays and is used the next time, unless it is wrong.
+    """
+    checked(wish.address)
+    if _is_there(wish):
+        return None
+    if not _occupied(wish.project_dir):
+        _make_project(wish, progress, say)
+    else:
+        say(f"taking the project that is in {wish.project_dir}")
+        project = read_project(wish.project_dir)
+        if problem := _not_trusted(project, wish.sha256):
+            raise ConvertError(f"{problem}. Move {wish.project_dir} away to have it downloaded again.")
+    say(f"converting to {', '.join(wish.precisions)}")
+    return convert(wish.project_dir, wish.model_dir, wish.precisions, wish.overwrite)
+
+
+def _occupied(folder: Path) -> bool:
+    return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _is_there(wish: Fetch) -> bool:
+    """Whether the model folder needs nothing. Raises ConvertError, now and not at the end, if it cannot be added to."""
+    if not _occupied(wish.model_dir) or wish.overwrite:
+        return False
+    path = wish.model_dir / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        source, files = manifest["source"]["sha256"], {p: made["file"] for p, made in manifest["precisions"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConvertError(
+            f"{wish.model_dir} exists and holds no model of ours: name a folder that does not exist yet with --to."
+        ) from error
+    if source not in _trusted(wish.sha256):
+        raise ConvertError(
+            f"{wish.model_dir} holds another model: give --overwrite to replace it, or name another folder with --to."
+        )
+    return all(p in files and (wish.model_dir / str(files[p])).is_file() for p in wish.precisions)
+
+
+def _make_project(wish: Fetch, progress: Progress, say: Callable[[str], None]) -> None:
+    """The zip, unless it is there -> the project folder, which appears only when it is whole and trusted."""
+    archive = wish.archive
+    ours = not archive.exists()
+    if ours:
+        say(f"downloading {shown(wish.address)}")
+        _download(wish, progress)
+    say(f"unpacking {archive} into {wish.project_dir}")
+    try:
+        with staged(wish.project_dir, keep=False) as folder:
+            unpack(archive, folder)
+            _check(archive, folder, wish.sha256)
+    except BadArchive as error:
+        if not ours:
+            raise BadArchive(f"{error} Delete it to have it downloaded again.") from error
+        archive.unlink()
+        raise BadArchive(f"{error} It was deleted.") from error
+    if ours:
+        archive.unlink()
+
+
+def _download(wish: Fetch, progress: Progress) -> None:
+    try:
+        download(wish.address, wish.archive, progress)
+    except DownloadError as error:
+        raise ConvertError(f"{shown(wish.address)} cannot be downloaded: {error}. {_by_hand(wish)}") from error
+    except OSError as error:
+        raise ConvertError(
+            f"{wish.archive} cannot be written ({error.strerror or error}): make room, about 2 GB, or name a folder on "
+            f"another disk with --project. What has come is kept, the same command goes on with it. {_by_hand(wish)}"
+        ) from error
+
+
+def _by_hand(wish: Fetch) -> str:
+    official = wish.address == OFFICIAL_ADDRESS
+    what = f"{OFFICIAL}.zip (about 600 MB, from {OFFICIAL_PAGE})" if official else shown(wish.address)
+    return f"Or download {what} by hand, put it at {wish.archive} and give the same command: it goes on from there."
+
+
+def _check(archive: Path, folder: Path, sha256: str | None) -> None:
+    """Raises BadArchive, which speaks of the archive, unless `folder` is a trusted project."""
+    try:
+        problem = _not_trusted(read_project(folder), sha256)
+    except ConvertError as error:
+        raise BadArchive(str(error).replace(str(folder), str(archive))) from error
+    if problem:
+        raise BadArchive(f"{archive}: {problem}.")
+
+
+def _trusted(sha256: str | None) -> set[str]:
+    return {sha256.lower()} if sha256 else {release.sha256 for release in RELEASES}
+
+
+def _not_trusted(project: Project, sha256: str | None) -> str | None:
+    """What is wrong with the model file's SHA-256; None if nothing."""
+    with reading(project.model):
+        found = sha256_of(project.model)
+    if found in _trusted(sha256):
+        return None
+    wanted = "what --sha256 says" if sha256 else "that of a release this engine knows (--sha256 accepts another)"
+    return f"{project.model.name} has the SHA-256 {found}, which is not {wanted}"

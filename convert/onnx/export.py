@@ -1,0 +1,132 @@
+"""The direct way: an open Keras model -> an ONNX graph with the engine's input and output."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from convert.errors import ConvertError, UnknownLayer
+from convert.keras.graph import Layer, Network
+from convert.keras.h5 import KerasModel
+from convert.onnx.activations import IN_UNIT_RANGE
+from convert.onnx.builder import GraphBuilder, Value
+from convert.onnx.context import Emission
+from convert.onnx.fold import foldable
+from convert.onnx.layers import EMIT
+from convert.onnx.writer import Weight, write_onnx
+
+PRECISIONS: dict[str, type[np.floating[Any]]] = {"fp32": np.float32, "fp16": np.float16}
+"""What the direct way can write, by the type of the weights."""
+_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A model ready to be written.
+
+    Attributes:
+        exporter: which way it was made: `direct` or `tf2onnx`.
+        outputs: how many scores a picture has; None if that is known only when it is written.
+        layers: Keras layers it was made from.
+        parameters: weights, counted as Keras does.
+        gflop: billions of floating-point operations a picture (two for each multiply-accumulate); None if unknown.
+        write: writes the ONNX file, returns its SHA-256; weights are loaded only now.
+    """
+
+    exporter: str
+    outputs: int | None
+    layers: int
+    parameters: int
+    gflop: float | None
+    write: Callable[[Path], str]
+
+
+def export(model: KerasModel, network: Network, size: tuple[int, int], precision: str) -> Export:
+    """Emits `network` for pictures of `size` (height, width).
+
+    The graph takes `pixels`, uint8 [N, height, width, 3] RGB, and gives `scores`, float32 [N, outputs]. Under fp16
+    everything between the division by 255 and the last activation is float16.
+    """
+    with _naming(model.path):
+        _check_scores(network)
+    to = GraphBuilder(np.dtype(PRECISIONS[precision]))
+    out = Emission(model, to, foldable(network), network.output)
+    values: dict[str, Value] = {}
+    for layer in network.layers:
+        to.scope = layer.name
+        with _naming(model.path):
+            values[layer.name] = _emitted(layer, [values[name] for name in layer.inputs], out, size)
+    scores = out.widen(network.layers[-1], values[network.output])
+    if len(scores.shape) != 1:
+        raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
+    graph = _graph(to, scores, size)
+    return Export(
+        exporter="direct",
+        outputs=scores.shape[0],
+        layers=len(network.layers),
+        parameters=out.parameters,
+        gflop=2e-9 * to.macs,
+        write=partial(write_onnx, graph=graph, weights=to.weights),
+    )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the file to errors about a layer, which do not know it."""
+    try:
+        yield
+    except ConvertError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _emitted(layer: Layer, inputs: list[Value], out: Emission, size: tuple[int, int]) -> Value:
+    if layer.kind == "InputLayer":
+        return _preprocessed(out.to, layer, size)
+    if layer.kind not in EMIT:
+        raise UnknownLayer(f"layer {layer.name} is a {layer.kind}, which the direct conversion does not know.")
+    return EMIT[layer.kind](layer, inputs, out)
+
+
+def _preprocessed(to: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:
+    """pixels -> the model's own input, NCHW in 0..1."""
+    declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape") or (None, None, None, None)
+    given = (*size, _CHANNELS)
+    if len(declared) != 4 or any(side not in (None, ours) for side, ours in zip(declared[1:], given, strict=True)):
+        shown = "x".join(str(side) for side in declared[1:])
+        raise ConvertError(
+            f"the model takes {shown} (height, width, channels) and project.json says {size[0]}x{size[1]}x{_CHANNELS}: "
+            "set image_height and image_width of project.json to the model's."
+        )
+    pixels = to.cast(Value("pixels", given), np.float32)
+    to.weights.append(Weight("255", (), np.dtype(np.float32), lambda: np.asarray(255)))
+    unit = to.transpose(to.op("Div", [pixels.name, "255"], given), (2, 0, 1))
+    return unit if to.dtype == np.float32 else to.cast(unit, to.dtype)
+
+
+def _check_scores(network: Network) -> None:
+    """Scores must be in 0..1: the last layer that changes values is a sigmoid or softmax."""
+    layers = {layer.name: layer for layer in network.layers}
+    last = layers[network.output]
+    while last.kind in ("Dropout", "Flatten", "Reshape", "GlobalAveragePooling2D", "GlobalMaxPooling2D"):
+        last = layers[last.inputs[0]]
+    if last.kind != "Softmax" and last.activation not in IN_UNIT_RANGE:
+        raise ConvertError(
+            f"layer {last.name} ({last.kind}) ends the model, whose scores must be in 0..1: end it with a sigmoid."
+        )
+
+
+def _graph(to: GraphBuilder, scores: Value, size: tuple[int, int]) -> onnx.GraphProto:
+    for node in to.nodes:
+        if node.output[0] == scores.name:
+            node.output[0] = "scores"
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *size, _CHANNELS])
+    result = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", scores.shape[0]])
+    return helper.make_graph(to.nodes, "deepdanbooru", [pixels], [result])

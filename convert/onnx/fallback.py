@@ -1,0 +1,82 @@
+"""The other way: models with layers that the direct way does not know go through tf2onnx, where that is possible.
+
+It needs TensorFlow (extra `keras`) and memory far beyond the model's size, so it runs in a process of its own.
+"""
+
+import importlib.util
+import math
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import psutil
+
+from convert.child import run_child
+from convert.errors import ConvertError, UnknownLayer
+from convert.keras.graph import layer_names
+from convert.keras.h5 import KerasModel
+from convert.model_folder import sha256_of
+from convert.onnx.export import Export
+from convert.onnx.writer import OPSET
+
+# 161 million parameters were killed at 24 GB, three of three times (tf2onnx 1.17): 150 bytes each, and TensorFlow.
+_BYTES_PER_PARAMETER = 150
+_BYTES_OF_TENSORFLOW = 1 << 30
+_PATIENCE = 1800.0  # seconds
+_EXTRA = "pip install 'deepdanbooru-engine[keras]'"
+
+
+def export_otherwise(model: KerasModel, size: tuple[int, int], precision: str, reason: UnknownLayer) -> Export:
+    """An export through tf2onnx; raises ConvertError, beginning with `reason`, where that cannot be done."""
+    why = str(reason).removesuffix(".")
+    if any(entry.get("class_name") == "Lambda" for entry in _objects(model.config)):
+        raise ConvertError(f"{why}, and it holds a Lambda, which is code of a stranger: save it without, then convert.")
+    if not all(importlib.util.find_spec(package) for package in ("tf2onnx", "tf_keras")):
+        raise ConvertError(f"{why}: tf2onnx might, with the extra keras ({_EXTRA}).")
+    if precision != "fp32":
+        raise ConvertError(f"{why}, and tf2onnx writes fp32 only: use --precision fp32.")
+    names = layer_names(model.config)
+    parameters = sum(math.prod(array.shape) for name in names for array in model.weights(name))
+    needed, free = _BYTES_OF_TENSORFLOW + parameters * _BYTES_PER_PARAMETER, psutil.virtual_memory().available
+    if needed > free:
+        raise ConvertError(
+            f"{why}: tf2onnx would need about {needed / 1e9:.0f} GB for {parameters:,} parameters "
+            f"and {free / 1e9:.0f} GB are free: use a machine with more memory."
+        )
+    return Export(
+        exporter="tf2onnx",
+        outputs=None,
+        layers=len(names),
+        parameters=parameters,
+        gflop=None,
+        write=lambda path: _write(model.path, path, size),
+    )
+
+
+def _objects(value: object) -> Iterator[Mapping[str, Any]]:
+    """Every JSON object in `value`, however deep: a Lambda may hide in a nested model or a wrapper."""
+    if isinstance(value, Mapping):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _objects(item)
+
+
+def _write(source: Path, path: Path, size: tuple[int, int]) -> str:
+    try:
+        done = run_child("convert.onnx.tf2onnx_child", [str(source.absolute()), str(path), *map(str, (*size, OPSET))], _PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise ConvertError(f"{source}: tf2onnx did not finish within {_PATIENCE / 60:.0f} minutes.") from None
+    if done.returncode or not path.is_file():
+        last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1][:300]
+        raise ConvertError(f"{source}: tf2onnx cannot convert it either (exit code {done.returncode}: {last}).")
+    return sha256_of(path)
+
+
+def outputs_of(path: Path) -> int:
+    """How many scores the model in an ONNX file gives for a picture; 0 if it says nothing of the kind."""
+    dimensions = onnx.load(path).graph.output[0].type.tensor_type.shape.dim
+    return int(dimensions[1].dim_value) if len(dimensions) == 2 else 0

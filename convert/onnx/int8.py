@@ -1,0 +1,106 @@
+"""fp32 -> int8: ONNX Runtime's static quantisation, with ranges seen on real pictures.
+
+Convolutions and what lies between them work on 8-bit integers. Weights are symmetric, one scale for each output
+channel; activations are asymmetric, one scale for each tensor, from the smallest to the largest value seen. What was
+tried, and what the choices below rest on, is in docs/decisions/int8.md.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from convert.errors import needing
+from convert.model_folder import sha256_of
+from convert.parity.pictures import Pictures
+
+INT8 = "int8"
+EXPORTER = "onnxruntime.quantization"
+_QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "MatMul", "Gemm", "Mul", "Concat")
+"""Not Cast, Div and Transpose of the input, nor the average, sigmoid or softmax that end a model: they cost nothing,
+and the scores come out of them."""
+
+
+class Quantised(NamedTuple):
+    """What became of it.
+
+    Attributes:
+        sha256: of the file, in hex.
+        calibration: for the manifest: how, and on how many pictures.
+        runtime: ONNX Runtime's version.
+    """
+
+    sha256: str
+    calibration: dict[str, Any]
+    runtime: str
+
+
+def quantise(fp32: Path, target: Path, pictures: Pictures) -> Quantised:
+    """Writes the int8 file `target`; its input and output are those of the file `fp32`.
+
+    The pictures go through the model one at a time, and of each only the ranges of the values are kept. The folder of
+    `fp32` takes files in between.
+
+    Raises:
+        ConvertError: there is no ONNX Runtime, or no picture could be read.
+    """
+    with needing("int8"):
+        import onnxruntime
+        from onnxruntime import quantization as ort
+    reader = _Reader(pictures)
+    with _quiet():
+        ort.quantize_static(
+            fp32,
+            target,
+            reader,
+            activation_type=ort.QuantType.QUInt8,
+            weight_type=ort.QuantType.QInt8,
+            per_channel=True,
+            # Without VNNI, sums of two products of 8 bits overflow 16; with 7-bit weights every CPU gives the same.
+            reduce_range=True,
+            calibrate_method=ort.CalibrationMethod.MinMax,
+            op_types_to_quantize=list(_QUANTISED),
+            nodes_to_exclude=_kept_float(fp32),
+        )
+    calibration = {"method": "minmax", "pictures": reader.given, "skipped": pictures.skipped}
+    return Quantised(sha256_of(target), calibration, onnxruntime.__version__)
+
+
+def _kept_float(path: Path) -> list[str]:
+    """The first convolution: it costs a hundredth of the whole, and its error goes through all others."""
+    nodes = onnx.load(path).graph.node
+    return [node.name for node in nodes if node.op_type == "Conv"][:1]
+
+
+class _Reader:
+    """The pictures as quantize_static wants them."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.given = 0
+        self._pictures = iter(pictures)
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        picture = next(self._pictures, None)
+        if picture is None:
+            return None
+        self.given += 1
+        return {"pixels": np.asarray(picture.row)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without its advice, through the root logger, to fuse the graph first: ours has nothing left to fuse."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+    before = root.manager.disable
+    root.addHandler(silent)  # else the first warning would set up a handler for the whole process
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        root.removeHandler(silent)

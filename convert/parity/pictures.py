@@ -1,0 +1,85 @@
+"""A folder of pictures, one at a time: to calibrate on and to compare on."""
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from convert.errors import ConvertError
+from engine.errors import MediumError
+from engine.pictures.decode import decode
+from engine.pictures.fit import fit_for
+from engine.types import Preprocessing, Rgb
+
+_MAX_BYTES = 256 << 20  # what is larger is a video or worse; the engine reads no more either
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that could be read.
+
+    Attributes:
+        path: its file.
+        rgb: as decoded, uint8 [h, w, 3].
+        row: fitted for the model, uint8 [1, height, width, 3].
+    """
+
+    path: Path
+    rgb: Rgb
+    row: Rgb
+
+
+@dataclass
+class Pictures:
+    """Up to `count` readable pictures of a folder and the folders in it, always the same ones in the same order.
+
+    Attributes:
+        folder: where they lie.
+        count: how many to give at most.
+        preprocessing: the model's.
+        skipped: files passed over in the last iteration: broken, or no pictures.
+    """
+
+    folder: Path
+    count: int
+    preprocessing: Preprocessing
+    skipped: int = field(default=0, init=False)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """All files below the folder, shuffled, but always the same way: neighbours in a folder are often alike."""
+        if not self.folder.is_dir():
+            raise ConvertError(f"{self.folder} is no folder: name one with pictures.")
+        files = sorted(Path(root, name) for root, _, names in os.walk(self.folder) for name in names)
+        random.Random(0).shuffle(files)  # noqa: S311 - no secret
+        return files
+
+    def __iter__(self) -> Iterator[Picture]:
+        """Reads one picture at a time. Raises ConvertError if there is none in the folder."""
+        fit, size = fit_for(self.preprocessing), (self.preprocessing.height, self.preprocessing.width)
+        self.skipped = given = 0
+        for path in self.files:
+            if given == self.count:
+                return
+            rgb = read(path)
+            if rgb is None:
+                self.skipped += 1
+                continue
+            row = np.empty((1, *size, 3), np.uint8)
+            fit(rgb, row[0])
+            given += 1
+            yield Picture(path, rgb, row)
+        if not given:
+            raise ConvertError(f"{self.folder} holds {self.skipped:,} files and no picture among them: name another.")
+
+
+def read(path: Path) -> Rgb | None:
+    """The picture in a file as the engine decodes it; None if it cannot be read."""
+    try:
+        return decode(path.read_bytes(), path.name) if path.stat().st_size <= _MAX_BYTES else None
+    except (OSError, MediumError):
+        return None

@@ -1,0 +1,132 @@
+"""Holds each precision of a model folder against the original on real pictures; the verdicts go into the manifest."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from convert.errors import ConvertError, needing
+from convert.keras.project import read_project
+from convert.model_folder import MANIFEST, manifest_json, read_manifest, replace_file, sha256_of
+from convert.parity.comparison import Comparison
+from convert.parity.figures import THRESHOLD, compare
+from convert.parity.page import page
+from convert.parity.pictures import Pictures
+from convert.parity.reference import has_keras, keras_scores
+from engine.model.folder import Model, Precision, check_file, open_model
+from engine.types import Rgb, Scores
+
+PAGE = "parity.html"
+COUNT = 500
+Progress = Callable[[str, int, int], None]
+"""Takes what is being computed, how many pictures are done, and how many there are."""
+
+
+def verify(
+    model_dir: Path,
+    folder: Path,
+    count: int = COUNT,
+    *,
+    threshold: float = THRESHOLD,
+    project_dir: Path | None = None,
+    progress: Progress = lambda what, done, of: None,
+) -> Comparison:
+    """Compares on up to `count` pictures of `folder`; writes the verdicts to model.json and the page parity.html.
+
+    The reference is the Keras model of `project_dir` with DeepDanbooru's own preprocessing, where the extra `keras` is
+    installed; else the folder's fp32, which then gets no verdict itself. Memory: one model and one picture at a time,
+    and float32 [pictures, tags] for each precision.
+
+    Raises:
+        ConvertError: no picture can be read, there is nothing to compare, or the project is of another model.
+        ModelError: the model folder is not whole.
+    """
+    model = open_model(model_dir)
+    source = _keras_file(model, project_dir) if project_dir else None
+    keras = source if has_keras() else None
+    names = [name for name in model.precisions if keras or name != "fp32"]
+    if not names or not (keras or "fp32" in model.precisions):
+        raise ConvertError(
+            f"{model_dir} holds only {', '.join(model.precisions)}, and there is nothing to hold it against: give the "
+            "original's folder with --project and install the extra keras (pip install 'deepdanbooru-engine[keras]')."
+        )
+    pictures = Pictures(folder, count, model.preprocessing)
+    paths, scores = _all_scores(model, pictures, progress)
+    expected = _keras_scores(keras, model, paths, progress) if keras else scores.pop("fp32")
+    readable = np.asarray(np.isfinite(expected).all(axis=1))
+    if not readable.any():
+        raise ConvertError(f"the original reads none of the pictures in {folder}: name another folder.")
+    expected, scores = expected[readable], {name: scores[name][readable] for name in names}
+    found = Comparison(
+        model=model,
+        folder=folder,
+        pictures=tuple(path for path, kept in zip(paths, readable.tolist(), strict=True) if kept),
+        skipped=pictures.skipped + int((~readable).sum()),
+        threshold=threshold,
+        reference="keras" if keras else "fp32",
+        expected=expected,
+        scores=scores,
+        parity={
+            name: compare(expected, scores[name], model.categories, threshold, exact=name == "fp32") for name in names
+        },
+        day=date.today(),
+    )
+    _write(found)
+    return found
+
+
+def _keras_file(model: Model, project_dir: Path) -> Path:
+    """The Keras file of the project, if the model folder was made of it."""
+    source = read_project(project_dir).model
+    if sha256_of(source) != model.sha256:
+        raise ConvertError(
+            f"{source} is not what {model.folder} was made of (its SHA-256 is another): give the project that was."
+        )
+    return source
+
+
+def _keras_scores(file: Path, model: Model, paths: Sequence[Path], progress: Progress) -> Scores:
+    size = model.preprocessing.height, model.preprocessing.width
+    done = itertools.count(1)
+    progress("Keras", 0, len(paths))
+    return keras_scores(file, size, len(model.tags), paths, lambda: progress("Keras", next(done), len(paths)))
+
+
+def _all_scores(model: Model, pictures: Pictures, progress: Progress) -> tuple[list[Path], dict[str, Scores]]:
+    """The pictures' files, and the scores of each precision."""
+    paths: list[Path] = []
+    scores: dict[str, Scores] = {}
+    for name, precision in model.precisions.items():
+        run = _session(precision)
+        seen, rows = [], []
+        for picture in pictures:
+            rows.append(run(picture.row))
+            seen.append(picture.path)
+            progress(name, len(seen), len(paths) or pictures.count)
+        if paths and seen != paths:
+            raise ConvertError(f"the pictures in {pictures.folder} changed during the comparison: do it again.")
+        paths, scores[name] = seen, np.concatenate(rows)
+    return paths, scores
+
+
+def _session(precision: Precision) -> Callable[[Rgb], Scores]:
+    """One precision's file on the CPU: pixels [1, height, width, 3] -> scores [1, tags]."""
+    check_file(precision)
+    with needing("a comparison"):
+        import onnxruntime
+    try:
+        session = onnxruntime.InferenceSession(precision.file, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        raise ConvertError(f"ONNX Runtime cannot use {precision.file}: {str(error).splitlines()[0]}.") from error
+    return lambda pixels: np.asarray(session.run(["scores"], {"pixels": pixels})[0])
+
+
+def _write(found: Comparison) -> None:
+    """parity.html, then the verdicts into model.json, each replaced as a whole."""
+    manifest = read_manifest(found.model.folder)
+    for name in found.parity:
+        manifest["precisions"][name]["parity"] = found.entry(name)
+    replace_file(found.model.folder / PAGE, page(found).encode("utf-8", "replace"))  # file names may be bytes
+    replace_file(found.model.folder / MANIFEST, manifest_json(manifest))

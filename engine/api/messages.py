@@ -1,0 +1,66 @@
+"""The media API's messages, written and read: pure functions, no network."""
+
+import json
+import re
+from collections.abc import Sequence
+
+from engine.api.answers import Reply
+from engine.errors import ApiError
+from engine.types import Media, Record
+
+MAX_ID = 2**63 - 1  # a Java long, and SQLite's integer
+
+
+def segment_body(start: int, limit: int) -> bytes:
+    """The request for a page of the catalogue."""
+    return json.dumps({"segmentStart": start, "limit": limit, "storageStatus": "ALL_DL"}).encode()
+
+
+def record_body(media: Media, record: Record) -> bytes:
+    """One record, UTF-8 JSON, keys in the order of the contract; also the body of a request in single mode."""
+    message = {"mediaId": media.wire_id, "tagKey": record.tag, "similarity": record.similarity}
+    return json.dumps(message, ensure_ascii=False).encode()
+
+
+def bulk_body(records: Sequence[bytes]) -> bytes:
+    """The body of a bulk request from records that are written already."""
+    return b"[" + b", ".join(records) + b"]"
+
+
+def read_segment(reply: Reply, start: int) -> list[Media]:
+    """The media of a page, ascending by id, each id once (its last mention), none below `start`.
+
+    Raises:
+        ApiError: not JSON, `data` missing or null, an id that is none, or only media below `start`: such a catalogue
+            would never end. A `storageUrl` that is no string is not an error here; it becomes "" and that medium fails.
+    """
+    try:
+        value = reply.json()
+    except ValueError as error:
+        raise _unreadable(reply, f"is not JSON ({reply.clean(str(error))})") from None
+    data = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(data, list):
+        raise _unreadable(reply, "has no list under `data`")
+    media = {item.id: item for item in (_read_item(reply, item) for item in data) if item.id >= start}
+    if data and not media:
+        raise _unreadable(reply, f"lists only media below the id {start} that was asked for, so it would never end")
+    return [media[key] for key in sorted(media)]
+
+
+def _read_item(reply: Reply, item: object) -> Media:
+    wire_id = item.get("id") if isinstance(item, dict) else None
+    number = wire_id if isinstance(wire_id, int) and not isinstance(wire_id, bool) else None
+    if isinstance(wire_id, str) and re.fullmatch("[0-9]{1,19}", wire_id):
+        number = int(wire_id)
+    if number is None or not 0 <= number <= MAX_ID or not isinstance(item, dict):
+        raise _unreadable(
+            reply, f"holds an item whose id is not a whole number from 0 to {MAX_ID}: {reply.clean(json.dumps(item))}"
+        )
+    url = item.get("storageUrl")
+    # Half a surrogate pair is a legal JSON string that no file name, database or terminal can hold.
+    text = url.encode("utf-8", "backslashreplace").decode() if isinstance(url, str) else ""
+    return Media(number, text, wire_id if isinstance(wire_id, str) else number)
+
+
+def _unreadable(reply: Reply, what: str) -> ApiError:
+    return ApiError(f"the segment that {reply.url} answered {what}: {reply.shown() or 'an empty body'}")

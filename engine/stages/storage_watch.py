@@ -1,0 +1,95 @@
+"""Watching over reads: a storage root that vanished is waited for, a read that hangs is given up."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from engine.errors import StorageError
+from engine.flow.channels import Stop
+from engine.storage.folder import Storage
+from engine.types import Media
+
+LOOK_S = 0.5
+"""One look at the root in this time is enough for a thousand missing files, which are all asked for once more."""
+
+AWAY_S = 5.0
+"""How often a root that is away is looked for."""
+
+
+class RootWatch:
+    """Tells "this file is missing" from "the share is not mounted", and waits for the share to come back.
+
+    Readers ask after a failed read. One of them looks; while the root is away all wait here, and nothing fails.
+    """
+
+    def __init__(self, storage: Storage, stop: Stop, say: Callable[[str], None]) -> None:
+        self._storage, self._stop, self._say = storage, stop, say
+        self._lock = threading.Lock()
+        self._looked = float("-inf")
+        self.away = 0  # how often the root was away in this run
+
+    def wait_until_there(self, seen: int, *, final: bool) -> bool:
+        """After a failed read: True if the root was away since, so that the read is worth another try.
+
+        `seen` is `away` as it was when the read began. Where the failure would be `final`, only a look that is younger
+        than it will do.
+        """
+        failed = time.monotonic()
+        with self._lock:
+            if self.away == seen and self._looked < (failed if final else failed - LOOK_S):
+                self._looked = time.monotonic()
+                if not self._storage.root_alive():
+                    self._wait()
+            return self.away != seen
+
+    def _wait(self) -> None:
+        self.away += 1
+        self._say("the storage root is not there: waiting for it; nothing is marked as failed")
+        while not self._stop.event.wait(AWAY_S):
+            if self._storage.root_alive():
+                self._say("the storage root is back")
+                return
+
+
+class ReadWatch:
+    """Which thread reads what since when, so that a read that never ends can be given up.
+
+    A file system call cannot be interrupted: the thread is left to its fate and another takes its place.
+    """
+
+    def __init__(self, timeout_s: float, most_given_up: int) -> None:
+        self._timeout_s, self._most = timeout_s, most_given_up
+        self._lock = threading.Lock()
+        self._reading: dict[threading.Thread, tuple[Media, float]] = {}
+        self._hanging: set[threading.Thread] = set()  # given up, and not back
+
+    def begin(self, media: Media) -> None:
+        with self._lock:
+            self._reading[threading.current_thread()] = (media, time.monotonic())
+
+    def end(self) -> bool:
+        """False if the read was given up meanwhile: its result is nobody's any more."""
+        with self._lock:
+            self._hanging.discard(threading.current_thread())
+            return self._reading.pop(threading.current_thread(), None) is not None
+
+    def give_up(self, replace: Callable[[threading.Thread], None]) -> list[Media]:
+        """Take out the reads that have lasted too long, and `replace` their threads before any of them can return.
+
+        Raises `StorageError` when more hang than is bearable: it is not these files, and each costs a thread.
+        """
+        now = time.monotonic()
+        with self._lock:
+            late = [
+                (thread, media) for thread, (media, since) in self._reading.items() if now - since > self._timeout_s
+            ]
+            for thread, _ in late:
+                del self._reading[thread]
+                self._hanging.add(thread)
+                replace(thread)
+            if len(self._hanging) > self._most:
+                raise StorageError(
+                    f"{len(self._hanging)} reads got no answer from the storage within {self._timeout_s:.0f} s: is "
+                    "the share still connected? The same command goes on when it is"
+                )
+        return [media for _, media in late]

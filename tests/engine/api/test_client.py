@@ -1,0 +1,199 @@
+"""The client against a service that is not ours, over real sockets."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.api.access import ApiConfig, Token
+from engine.api.answers import BadRecords, NotNow, TooLarge, Yes
+from engine.api.backoff import Backoff
+from engine.api.client import MediaApi
+from engine.api.messages import bulk_body, record_body
+from engine.errors import ApiAway, ApiError, Stopped, Unauthorized, WrongAddress
+from engine.flow.channels import Stop
+from engine.types import Media, Record
+from tests.support.media_server import LOGIN_PAGE, MediaServer, always, at
+from tests.support.media_server import Reply as Told
+
+SECRET = "a-token-for-tests"
+QUICK = Backoff(base_s=0.001, cap_s=0.002, longest_s=0.002, seed=1)
+PEM = Path(__file__).parents[2] / "support" / "localhost.pem"
+
+
+def api_for(server: MediaServer, *, stop: Stop | None = None, token: Token | None = None, **settings) -> MediaApi:
+    config = ApiConfig(server.segment_url, server.recognition_url, server.bulk_url, backoff=QUICK, **settings)
+    return MediaApi(config, token or Token(SECRET), stop)
+
+
+def post(api: MediaApi, body: bytes = b"[]", key: str = "0" * 64):
+    return api.run(api.post(body, key)).result(30)
+
+
+# Pages of the catalogue.
+
+
+def test_segment_sends_and_reads_what_the_contract_says() -> None:
+    with MediaServer([(1, "a/b.jpg"), (5, "ü.png"), (9, "c")]) as server:
+        api = api_for(server)
+        assert api.segment(1, 2) == [Media(1, "a/b.jpg", 1), Media(5, "ü.png", 5)]
+        assert api.segment(6, 2) == [Media(9, "c", 9)]
+        assert api.segment(10, 2) == []
+        api.close()
+    assert server.requests[0].body == b'{"segmentStart": 1, "limit": 2, "storageStatus": "ALL_DL"}'
+    assert server.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+    assert server.violations == []
+
+
+def test_ids_as_strings_go_back_as_strings() -> None:
+    with MediaServer([(2**62, "a")], string_ids=True) as server:
+        api = api_for(server)
+        (media,) = api.segment(0, 10)
+        api.close()
+    assert media == Media(2**62, "a", str(2**62))
+    assert record_body(media, Record("^_^ü", "0.500")) == (
+        f'{{"mediaId": "{2**62}", "tagKey": "^_^ü", "similarity": "0.500"}}'.encode()
+    )
+
+
+def test_a_page_that_never_advances_stops() -> None:
+    with MediaServer(page=lambda start, limit: {"data": [{"id": 1, "storageUrl": "a"}]}) as server:
+        api = api_for(server)
+        assert api.segment(1, 10)
+        with pytest.raises(ApiError, match="never end"):
+            api.segment(2, 10)
+        api.close()
+
+
+def test_segment_waits_for_a_service_that_says_not_now() -> None:
+    replies = [Told(503), Told(429, b"", {"Retry-After": "1"}), Told(200, b'{"code": 500}'), Told(cut=True)]
+    with MediaServer([(1, "a")], *(at([index], reply) for index, reply in enumerate(replies))) as server:
+        api = api_for(server)
+        assert [media.id for media in api.segment(0, 10)] == [1]
+        api.close()
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "text"),
+    [
+        (Told(400, b"bad limit"), ApiError, "bad limit"),
+        (Told(404), WrongAddress, "/api/segment"),
+        (Told(302, b"", {"Location": "http://other.example/"}), WrongAddress, "302"),
+        (LOGIN_PAGE, WrongAddress, "HTML page"),
+        (Told(403), Unauthorized, "ENGINE_API_TOKEN"),
+        (Told(200, b"[" * 65_536, endless=True), ApiError, "more than 100000 bytes"),
+    ],
+)
+def test_segment_stops_where_waiting_cannot_help(told: Told, error: type[Exception], text: str) -> None:
+    with MediaServer([(1, "a")], always(told)) as server:
+        api = api_for(server, max_segment_bytes=100_000)
+        with pytest.raises(error, match=text):
+            api.segment(0, 10)
+        api.close()
+    assert len(server.requests) == 1
+
+
+def test_segment_gives_up_in_time_and_says_what_to_do() -> None:
+    with MediaServer([], always(Told(503, b"maintenance"))) as server:
+        api = api_for(server, give_up_after_s=0.05)
+        with pytest.raises(ApiAway, match=r"maintenance.*run the same command again"):
+            api.segment(0, 10)
+        api.close()
+
+
+def test_stop_breaks_off_a_wait_and_a_hanging_request_at_once() -> None:
+    release, arrived = threading.Event(), threading.Event()
+
+    def hang(_: object) -> Told:
+        arrived.set()
+        return Told(wait=release)
+
+    with MediaServer([], hang) as server:
+        stop = Stop()
+        api = api_for(server, stop=stop)
+        after(arrived, stop.set)
+        with pytest.raises(Stopped):
+            api.segment(0, 10)
+        with pytest.raises(Stopped):
+            api.segment(0, 10)
+        api.close()
+        api.close()
+        with pytest.raises(Stopped):
+            api.segment(0, 10)
+        release.set()
+
+    sleeping, stop = threading.Event(), Stop()
+
+    async def sleep(_: float) -> None:
+        sleeping.set()
+        await asyncio.Event().wait()
+
+    with MediaServer([], always(Told(503))) as server:
+        api = MediaApi(ApiConfig(server.segment_url, server.recognition_url), Token(SECRET), stop, sleep)
+        after(sleeping, stop.set)
+        with pytest.raises(Stopped):
+            api.segment(0, 10)
+        api.close()
+
+
+def after(event: threading.Event, call: Callable[[], None]) -> None:
+    """Call something as soon as the event is set."""
+
+    def wait() -> None:
+        event.wait(30)
+        call()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+# Posting.
+
+
+def test_post_reports_what_the_service_means() -> None:
+    media = Media(7, "x", 7)
+    body = bulk_body([record_body(media, Record("1girl", "0.998")), record_body(media, Record("o_o", "1.000"))])
+    with MediaServer(
+        [], at([1], Told(413)), at([2], Told(422, b"bad tag")), at([3], Told(cut=True, store=True))
+    ) as server:
+        api = api_for(server)
+        assert post(api, body) == Yes()
+        assert isinstance(post(api, body), TooLarge)
+        assert post(api, body) == BadRecords("422: bad tag")
+        answer = post(api, body)
+        assert isinstance(answer, NotNow)
+        assert answer.reached
+        api.close()
+    assert server.violations == []
+    assert server.store == {("7", "1girl"): "0.998", ("7", "o_o"): "1.000"}
+    assert body == (
+        b'[{"mediaId": 7, "tagKey": "1girl", "similarity": "0.998"}, '
+        b'{"mediaId": 7, "tagKey": "o_o", "similarity": "1.000"}]'
+    )
+
+
+def test_no_answer_in_time_and_no_service_are_told_apart() -> None:
+    release = threading.Event()
+    with MediaServer([], always(Told(wait=release))) as server:
+        api = api_for(server, timeout_s=0.1)
+        assert post(api) == NotNow("no answer within 0 s")
+        release.set()
+        api.close()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    api = MediaApi(ApiConfig("http://localhost/", f"http://127.0.0.1:{port}/x"), Token())
+    answer = post(api)
+    assert isinstance(answer, NotNow)
+    assert not answer.reached
+    api.close()
+
+
+def test_an_endless_answer_to_a_post_is_not_a_yes() -> None:
+    with MediaServer([], always(Told(200, b'"x', endless=True))) as server:
+        api = api_for(server, max_answer_bytes=10_000)
+        with pytest.raises(ApiError, match="more than 10000 bytes"):
+            post(api)
+        api.close()

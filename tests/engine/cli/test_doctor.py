@@ -1,0 +1,69 @@
+"""`engine doctor` as a user runs it: what it calls good, what not, and that it leaves nothing behind."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine.ledger.ledger import Ledger
+from tests.support.media_server import MediaServer
+from tests.support.runs import ENGINE, TOKEN, run, urls
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(b"not looked into")
+    return folder
+
+
+def doctor(
+    server: MediaServer, model: Path, storage: Path, state: Path, token: str = TOKEN
+) -> subprocess.CompletedProcess[str]:
+    place = ["--storage", str(storage), "--state", str(state)]
+    return run([*ENGINE, "doctor", "--model", str(model), *urls(server), *place], ENGINE_API_TOKEN=token)
+
+
+def test_all_is_well_and_no_state_file_is_made(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+    with MediaServer([(number, f"{number}.jpg") for number in range(3)]) as server:
+        found = doctor(server, tiny_model, pictures, tmp_path / "s.db")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("ok    ") == 4 and "3 of the first 3 media can be read" in found.stdout
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_missing_file_is_told_and_no_failure(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+    with MediaServer([(number, f"{number}.jpg") for number in range(4)]) as server:
+        found = doctor(server, tiny_model, pictures, tmp_path / "s.db")
+    assert found.returncode == 0
+    assert "3 of the first 4 media can be read from the storage, not all: no such file: '3.jpg'" in found.stdout
+
+
+def test_a_storage_that_is_not_the_catalogues(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+    with MediaServer([(number, f"bucket/{number}.jpg") for number in range(3)]) as server:
+        found = doctor(server, tiny_model, pictures, tmp_path / "s.db")
+    assert found.returncode == 1
+    assert "FAIL  media API and token: none of the first 3 media can be read from" in found.stdout
+    assert "is it the folder that their keys start from? no such file: 'bucket/0.jpg'" in found.stdout
+
+
+@pytest.mark.parametrize("name", ["a-file/s.db", f"{'long' * 100}.db"])
+def test_a_state_file_that_no_run_could_make(tiny_model: Path, pictures: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a-file").write_bytes(b"")
+    with MediaServer([(0, "0.jpg")]) as server:
+        found = doctor(server, tiny_model, pictures, tmp_path / name)
+    assert found.returncode == 1
+    assert found.stdout.count("ok    ") == 3 and "FAIL  state: the state file" in found.stdout, found.stderr
+
+
+def test_each_failure_has_its_own_line(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+    state = tmp_path / "s.db"
+    with MediaServer([(0, "0.jpg")]) as server, Ledger(state):
+        found = doctor(server, tmp_path / "no-model", pictures, state, token="a-wrong-one")
+    assert found.returncode == 1
+    failed = [line.split(":")[0] for line in found.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed == ["FAIL  model and device", "FAIL  media API and token", "FAIL  state"]
+    assert "another run works on the state file" in found.stdout
+    assert "a-wrong-one" not in found.stdout + found.stderr

@@ -1,0 +1,169 @@
+"""`engine tune`: how winners are chosen, how they are written, and the whole command on a real model."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.cli.trials import Bench, Trial, race, rendered_pictures, winner
+from engine.cli.tune import around, splits, write
+from engine.config import RunConfig
+from engine.errors import ConfigError, EngineError
+from engine.model.folder import Model, open_model
+
+ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
+
+
+def trial(*rates: float | None) -> Trial:
+    return Trial({}, list(rates))
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Model:
+    return open_model(tiny_model)
+
+
+# Races
+
+
+def test_a_race_measures_in_turns_there_and_back() -> None:
+    order: list[str] = []
+
+    def measure(it: Trial) -> float:
+        order.append(it.settings["name"])
+        return float(len(order))
+
+    trials = race([{"name": "a"}, {"name": "b"}], measure, rounds=3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert [it.rates for it in trials] == [[1.0, 4.0, 5.0], [2.0, 3.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    ("trials", "index"),
+    [
+        ([trial(10, 10, 10), trial(11, 11, 11), trial(12, 12, 12)], 2),
+        ([trial(10, 10, 10), trial(10.4, 10.4, 10.4)], 0),  # within the margin: the default
+        ([trial(10, 5, 20), trial(12, 6, 24)], 1),  # a machine that changes its speed: the ratios count
+        ([trial(10, 10, 10), trial(30, 10, 10)], 0),  # once is chance
+        ([trial(10, 10), trial(None, None)], 0),  # does not fit
+        ([trial(10, 10), trial(20, None)], 0),  # does not always fit
+        ([trial(None, None), trial(3, 3), trial(4, 4)], 2),  # the default does not
+    ],
+)
+def test_the_winner(trials: list[Trial], index: int) -> None:
+    assert winner(trials) is trials[index]
+
+
+def test_what_is_tried() -> None:
+    assert around(4, 8) == [{"batch_size": 4}, {"batch_size": 1}, {"batch_size": 2}, {"batch_size": 8}]
+    assert splits(8) == [(8, 8), (8, 4), (8, 1), (7, 8), (7, 1)]
+    assert splits(1) == [(1, 1)]
+
+
+def test_the_model_alone_and_end_to_end(model: Model, pictures: Path) -> None:
+    bench = Bench(model, RunConfig(device="cpu"), seconds=0.0)
+    alone = bench.model_alone(Trial({"batch_size": 2, "submitters": 2}))
+    assert alone and alone > 0
+    files = [str(path) for path in sorted(pictures.iterdir())]
+    assert bench.end_to_end(Trial({"batch_size": 2, "decode_threads": 1}), files) > 0
+
+
+def test_pictures_that_cannot_be_decoded(model: Model, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    with pytest.raises(EngineError, match="give others with --pictures"):
+        Bench(model, RunConfig(device="cpu"), 0.0).end_to_end(Trial({"batch_size": 2}), [str(broken)])
+
+
+def test_rendered_pictures_are_pictures() -> None:
+    with rendered_pictures() as files:
+        pixels = [cv2.imread(file) for file in files]
+        assert all(one is not None and one.shape == (1800, 1200, 3) for one in pixels)
+    assert not Path(files[0]).exists()
+
+
+# engine.toml
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "batch_size = 8\nworkspace = false\n"),
+        ("# mine\nthreshold = 0.4  # less\n", "# mine\nthreshold = 0.4  # less\nbatch_size = 8\nworkspace = false\n"),
+        ("workspace=true\nbatch_size = 1\nquiet = true\n", "workspace = false\nbatch_size = 8\nquiet = true\n"),
+        ('ok_codes = [\n"0",\n"ä"]', 'ok_codes = [\n"0",\n"ä"]\nbatch_size = 8\nworkspace = false\n'),
+    ],
+)
+def test_keys_are_written_and_the_rest_is_left(tmp_path: Path, before: str, after: str) -> None:
+    file = tmp_path / "engine.toml"
+    if before:
+        file.write_text(before, encoding="utf-8")
+    write(file, {"batch_size": 8, "workspace": False})
+    assert file.read_text(encoding="utf-8") == after
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_cannot_be_changed_safely_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "engine.toml"
+    text = 'storage = """\nbatch_size = 3\n"""\n'
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"set {'batch_size': 8} there yourself"):
+        write(file, {"batch_size": 8})
+    assert file.read_text(encoding="utf-8") == text
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(4):
+        picture = np.random.default_rng(number).integers(0, 256, (60, 80, 3), np.uint8)
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    yield folder
+
+
+def tune(model: Path, cwd: Path, *more: str, **env: str) -> Any:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ENGINE_")}
+    arguments = [*ENGINE, "tune", "--model", str(model), "--seconds", "0", "--rounds", "2", *more]
+    return subprocess.run(
+        arguments, cwd=cwd, env=clean | env, capture_output=True, text=True, encoding="utf-8", timeout=60
+    )
+
+
+def test_the_command(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "engine.toml").write_text("threshold = 0.4\nbatch_size = 7\n", encoding="utf-8")
+    result = tune(tiny_model, tmp_path, "--device", "cpu", "--pictures", str(pictures))
+    assert result.returncode == 0, result.stderr
+    assert "images/s" in result.stdout and "against default" in result.stdout.replace("\n", " ")
+    written = tomllib.loads((tmp_path / "engine.toml").read_text(encoding="utf-8"))
+    assert written["threshold"] == 0.4
+    assert set(written) == {"threshold", "batch_size", "intra_op_threads", "decode_threads"}
+    assert written["batch_size"] in (1, 2, 4, 8)  # not the 7 it was: tuning begins from the defaults
+
+
+def test_the_file_that_runs_read_is_the_one_written(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "mine.toml").write_text("threshold = 0.4\n", encoding="utf-8")
+    result = tune(tiny_model, tmp_path, "--device", "cpu", "--pictures", str(pictures), ENGINE_CONFIG="mine.toml")
+    assert result.returncode == 0, result.stderr
+    assert "batch_size" in tomllib.loads((tmp_path / "mine.toml").read_text(encoding="utf-8"))
+    assert not (tmp_path / "engine.toml").exists()
+
+
+def test_an_explicit_device_that_is_not_there(tiny_model: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    result = tune(tiny_model, tmp_path, "--device", "cuda")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+    assert not (tmp_path / "engine.toml").exists()

@@ -1,0 +1,63 @@
+"""What limits, from meters alone."""
+
+import pytest
+
+from engine.flow.channels import Meter
+from engine.report import limits as advice
+
+
+def meters(**busy: tuple[int, float]) -> list[Meter]:
+    """Stages with their threads and the share of ten seconds that these were busy."""
+    made = []
+    for name in ("source", "read", "decode", "infer", "record", "deliver"):
+        threads, share = busy.get(name, (1, 0.01))
+        meter = Meter(name)
+        meter.threads = threads
+        meter.add(busy=share * threads * 10)
+        made.append(meter)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch) -> None:
+    monkeypatch.setattr(advice, "cores", lambda: 4)
+
+
+def test_decoding_limits() -> None:
+    found = advice.sentence(meters(decode=(2, 0.98), infer=(1, 0.6)), 10, "cuda")
+    assert found == "decoding limits: 2 threads busy 98%, session idle 40%: --decode-threads 4"
+
+
+def test_no_more_threads_than_cores_are_asked_for() -> None:
+    found = advice.sentence(meters(decode=(4, 0.98), infer=(1, 0.6)), 10, "cuda")
+    assert found.endswith("every core decodes, only more cores would help")
+
+
+@pytest.mark.parametrize(
+    ("busy", "expected"),
+    [
+        ({"read": (8, 0.95)}, "reading limits: 8 threads busy 95%, session idle 99%: --read-threads 16"),
+        ({"source": (1, 0.7)}, "listing the catalogue limits: 1 thread busy 70%, session idle 99%: a larger"),
+        ({"record": (1, 0.7)}, "the ledger limits: 1 thread busy 70%, session idle 99%: --state"),
+        ({"deliver": (0, 0.0), "infer": (1, 0.97)}, "the model limits: session busy 97%: as it should"),
+        ({}, "no stage was busy for long (the busiest, source, 1%): a short run"),
+    ],
+)
+def test_each_stage_has_its_cure(busy, expected) -> None:
+    assert advice.sentence(meters(**busy), 10, "cpu").startswith(expected)
+
+
+def test_a_delivery_that_keeps_up_does_not_limit() -> None:
+    busy = meters(infer=(1, 0.95), deliver=(1, 1.0))
+    assert advice.limiting(busy, 10).name == "infer"
+    behind = meters(infer=(1, 0.5), deliver=(1, 1.0))
+    assert advice.limiting(behind, 10).name == "deliver"
+
+
+def test_the_queue_before_a_stage_is_averaged() -> None:
+    meter, depths = Meter("decode"), iter([2, 4, 0])
+    assert meter.queued == 0
+    meter.depth = lambda: next(depths)
+    for _ in range(3):
+        meter.look()
+    assert meter.queued == 2

@@ -1,0 +1,194 @@
+"""A catalogue that changes while it is followed, and between two runs."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
+from engine.types import Media, Outcome
+from tests.support.pipelines import Catalogue, Wrapped, build, draw
+
+FOLLOW_S = 0.01
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch) -> None:
+    monkeypatch.setattr("engine.stages.source.SECOND_CHANCE_S", 0.01)
+    monkeypatch.setattr("engine.pipeline.TICK_S", 0.02)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(8):
+        draw(folder / f"{i}.png", i)
+    return folder
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    with Ledger(tmp_path / "s.db") as opened:
+        yield opened
+
+
+def follow(catalogue: Catalogue, library: Path, ledger: Ledger, *steps: Callable[[], bool], **settings) -> None:
+    """Follow the catalogue until each step, one after the other, has said that it is done; each is asked again and
+    again."""
+    stop, left = Stop(), list(steps)
+
+    def tick() -> None:
+        if left and left[0]():
+            left.pop(0)
+        if not left:
+            stop.set()
+
+    build(catalogue, library, ledger, stop, **{"follow": FOLLOW_S, **settings}).run(tick)
+    assert not left
+
+
+def tagged(ledger: Ledger, count: int) -> Callable[[], bool]:
+    return lambda: ledger.counts()[Outcome.OUTBOX] == count
+
+
+def attempts(ledger: Ledger) -> dict[str, int]:
+    return dict(ledger._read("SELECT storage_url, attempts FROM media", (), lambda url, count: (url, count)))
+
+
+def swept(catalogue: Catalogue, times: int) -> Callable[[], bool]:
+    """Whether the source has asked so many times from the beginning."""
+    return lambda: catalogue.starts.count(0) >= times
+
+
+def test_new_media_are_tagged_as_they_come(library: Path, ledger: Ledger) -> None:
+    catalogue = Catalogue([f"{i}.png" for i in range(3)])
+
+    def more() -> bool:
+        catalogue.media += [Media(500 + i, f"{i}.png", 500 + i) for i in range(3, 8)]
+        return True
+
+    follow(catalogue, library, ledger, tagged(ledger, 3), more, tagged(ledger, 8))
+
+
+def test_an_idle_cycle_asks_for_the_tail_and_nothing_else(library: Path, ledger: Ledger) -> None:
+    catalogue = Catalogue([f"{i}.png" for i in range(8)])
+    follow(catalogue, library, ledger, lambda: len(catalogue.starts) > 20, segment_size=3)
+    pages, tail = [0, 17, 26, 32], 32
+    assert catalogue.starts == pages + [tail] * (len(catalogue.starts) - len(pages))
+
+
+def test_what_becomes_visible_behind_the_cursor_is_found_by_the_next_full_sweep(
+    library: Path, ledger: Ledger, monkeypatch
+) -> None:
+    catalogue = Catalogue([f"{i}.png" for i in range(7)])
+
+    def late() -> bool:
+        catalogue.media.append(Media(1, "7.png", 1))
+        return True
+
+    follow(catalogue, library, ledger, tagged(ledger, 7), late, lambda: len(catalogue.starts) > 30)
+    assert ledger.counts()[Outcome.OUTBOX] == 7  # the tail alone never finds it
+    monkeypatch.setattr("engine.stages.source.FULL_SWEEP_S", 0.05)
+    catalogue.media.pop()
+    follow(catalogue, library, ledger, swept(catalogue, 3), late, tagged(ledger, 8))
+
+
+def test_a_full_sweep_does_not_touch_a_failed_file_unless_it_changed(
+    library: Path, ledger: Ledger, monkeypatch
+) -> None:
+    monkeypatch.setattr("engine.stages.source.FULL_SWEEP_S", 0.02)
+    for name in ("broken.png", "mended.png"):
+        (library / name).write_bytes(b"no picture")
+    catalogue = Catalogue(["broken.png", "mended.png", "../refused.png"])
+
+    def mend() -> bool:
+        draw(library / "mended.png", 1)
+        return True
+
+    failed = lambda: ledger.counts()[Outcome.FAILED] == 3  # noqa: E731
+    follow(
+        catalogue, library, ledger, failed, swept(catalogue, 3), mend, tagged(ledger, 1), swept(catalogue, 6),
+    )  # fmt: skip
+    assert attempts(ledger) == {"broken.png": 1, "mended.png": 1, "../refused.png": 1}
+
+
+def test_a_file_that_was_missing_is_tried_again_once_it_is_there(library: Path, ledger: Ledger) -> None:
+    """Vanished between listing and reading: a failure, and no reason for the user to do anything when it is back."""
+    catalogue = Catalogue(["0.png", "gone.png"])
+    build(catalogue, library, ledger).run()
+    [(_, url, reason)] = ledger.reasons(Outcome.FAILED)
+    assert url == "gone.png" and "no such file" in reason
+    build(catalogue, library, ledger).run()
+    assert attempts(ledger)["gone.png"] == 1
+    draw(library / "gone.png", 2)
+    build(catalogue, library, ledger).run()
+    assert ledger.counts()[Outcome.OUTBOX] == 2
+
+
+def test_another_storage_url_is_tagged_anew(library: Path, ledger: Ledger, monkeypatch) -> None:
+    monkeypatch.setattr("engine.stages.source.FULL_SWEEP_S", 0.02)
+    catalogue = Catalogue(["0.png", "1.png"])
+
+    def move() -> bool:
+        catalogue.media[0] = replace(catalogue.media[0], storage_url="2.png")
+        return True
+
+    def tags() -> dict[int, str]:
+        return {item.media.id: item.records[1].tag for item in ledger.outbox(0, 9)}
+
+    follow(catalogue, library, ledger, lambda: tags() == {10: "red", 13: "green"}, move,
+           lambda: tags() == {10: "blue", 13: "green"})  # fmt: skip
+
+
+def test_retry_failed_tries_unchanged_files_too(library: Path, ledger: Ledger) -> None:
+    (library / "broken.png").write_bytes(b"no picture")
+    catalogue = Catalogue(["broken.png", "0.png"])
+    for retry, tries in ((False, 1), (False, 1), (True, 2)):
+        build(catalogue, library, ledger, retry_failed=retry).run()
+        assert attempts(ledger)["broken.png"] == tries
+    assert ledger.counts()[Outcome.FAILED] == 1
+
+
+def test_a_share_that_is_away_at_the_start_does_not_make_failed_files_look_changed(
+    library: Path, ledger: Ledger, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("engine.stages.storage_watch.AWAY_S", 0.01)
+    (library / "broken.png").write_bytes(b"no picture")
+    catalogue = Catalogue(["broken.png"])
+    build(catalogue, library, ledger).run()
+    catalogue.media.append(Media(99, "0.png", 99))
+    storage = Wrapped(library, lambda key: None)
+    library.rename(tmp_path / "away")
+
+    def say(sentence: str) -> None:
+        if "not there" in sentence:
+            (tmp_path / "away").rename(library)
+
+    build(catalogue, storage, ledger, say=say).run()
+    assert attempts(ledger) == {"broken.png": 1, "0.png": 0}
+    assert ledger.counts()[Outcome.OUTBOX] == 1
+
+
+def test_a_limit_ends_following(library: Path, ledger: Ledger) -> None:
+    (library / "broken.png").write_bytes(b"no picture")
+    catalogue = Catalogue(["broken.png", *(f"{i}.png" for i in range(8))])
+    pipeline = build(catalogue, library, ledger, follow=FOLLOW_S, limit=5)
+    pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (4, 1)  # what fails counts: it was tried
+
+
+def test_following_ends_at_once_when_asked(library: Path, ledger: Ledger) -> None:
+    follow(Catalogue(["0.png"]), library, ledger, tagged(ledger, 1), follow=3600)
+
+
+def test_a_file_replaced_in_place_keeps_its_tags(library: Path, ledger: Ledger) -> None:
+    """The contract says so: it cannot be noticed without reading every file of every sweep."""
+    catalogue = Catalogue(["0.png"])
+    build(catalogue, library, ledger).run()
+    draw(library / "0.png", 1)
+    os.utime(library / "0.png", (1, 1))
+    assert build(catalogue, library, ledger).tally.images == 0

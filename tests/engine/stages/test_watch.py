@@ -1,0 +1,312 @@
+"""Reads that hang, a root that vanishes, failures beyond the budget: recognised, waited for, said."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineError, SessionError, StorageError, Unreadable
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
+from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.types import FileState, Media, Outcome
+from tests.support.pipelines import Catalogue, Wrapped, build, draw
+from tests.support.sessions import ColourSession
+
+MEDIUM = Media(1, "1.png", 1)
+
+
+class Root:
+    """A root that is there or not, as its list says; it stays as it was last."""
+
+    def __init__(self, *alive: bool) -> None:
+        self.alive, self.looks = list(alive), 0
+
+    def root_alive(self) -> bool:
+        self.looks += 1
+        return self.alive.pop(0) if len(self.alive) > 1 else self.alive[0]
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        raise NotImplementedError
+
+    def state(self, key: str) -> FileState | None:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch) -> None:
+    monkeypatch.setattr("engine.stages.storage_watch.AWAY_S", 0.01)
+    monkeypatch.setattr("engine.stages.source.SECOND_CHANCE_S", 0.01)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(40):
+        draw(folder / f"{i:02}.png", i)
+    return folder
+
+
+def names(library: Path) -> list[str]:
+    return sorted(path.name for path in library.iterdir())
+
+
+def test_a_thousand_missing_files_cost_one_look() -> None:
+    root = Root(True)
+    watch = RootWatch(root, Stop(), print)
+    assert not any(watch.wait_until_there(0, final=False) for _ in range(1000))
+    assert root.looks == 1
+
+
+def test_a_failure_that_stays_is_believed_only_after_a_look_of_its_own() -> None:
+    root = Root(True, False, True)
+    watch = RootWatch(root, Stop(), lambda _: None)
+    assert not watch.wait_until_there(0, final=False)
+    assert watch.wait_until_there(0, final=True)
+    assert root.looks == 3
+
+
+def test_a_root_that_is_away_is_waited_for_and_said() -> None:
+    said: list[str] = []
+    watch = RootWatch(Root(False, False, False, True), Stop(), said.append)
+    assert watch.wait_until_there(0, final=False)
+    assert [sentence.split(":")[0] for sentence in said] == [
+        "the storage root is not there",
+        "the storage root is back",
+    ]
+
+
+def test_waiting_for_a_root_ends_with_the_run() -> None:
+    stop = Stop()
+    watch = RootWatch(Root(False), stop, lambda _: stop.set())
+    assert watch.wait_until_there(0, final=True)
+
+
+def test_a_given_up_thread_is_replaced_before_its_read_can_return() -> None:
+    """Else it could leave, as the last of its stage, and close what its replacement is to fill."""
+    watch = ReadWatch(0.0, most_given_up=9)
+    began, release, replaced, ends = threading.Event(), threading.Event(), threading.Event(), []
+
+    def read() -> None:
+        watch.begin(MEDIUM)
+        began.set()
+        release.wait(30)
+        ends.append((watch.end(), replaced.is_set()))
+
+    def replace(thread: threading.Thread) -> None:
+        release.set()
+        thread.join(0.05)
+        replaced.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert began.wait(10)
+    time.sleep(0.001)  # the clock of some systems is coarse
+    assert watch.give_up(replace) == [MEDIUM]
+    thread.join(10)
+    assert ends == [(False, True)]
+
+
+def test_only_reads_that_still_hang_count_against_the_storage() -> None:
+    watch = ReadWatch(0.0, most_given_up=1)
+
+    def hang(release: threading.Event) -> threading.Thread:
+        began = threading.Event()
+
+        def read() -> None:
+            watch.begin(MEDIUM)
+            began.set()
+            release.wait(30)
+            assert not watch.end()
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert began.wait(10)
+        return thread
+
+    for _ in range(5):  # one at a time: each comes back in the end
+        release = threading.Event()
+        thread = hang(release)
+        time.sleep(0.001)
+        assert watch.give_up(lambda _: None) == [MEDIUM]
+        release.set()
+        thread.join(10)
+    release = threading.Event()
+    threads = [hang(release), hang(release)]
+    time.sleep(0.001)
+    with pytest.raises(StorageError, match="2 reads got no answer"):
+        watch.give_up(lambda _: None)
+    release.set()
+    for thread in threads:
+        thread.join(10)
+
+
+def test_a_share_that_vanishes_in_the_middle_fails_nothing(library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    away = tmp_path / "away"
+    urls = names(library)
+
+    def before(key: str) -> None:
+        if key == "20.png" and not said and library.exists():
+            library.rename(away)
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "not there" in sentence:
+            away.rename(library)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(urls), Wrapped(library, before), ledger, say=say, read_threads=3)
+        pipeline.run()
+        assert ledger.counts()[Outcome.OUTBOX] == 40
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert said[0].startswith("the storage root is not there") and said[1] == "the storage root is back"
+
+
+def test_a_network_that_blinks_fails_nothing(library: Path, tmp_path: Path) -> None:
+    """Back again before anybody can look at the root."""
+    seen: set[str] = set()
+
+    def before(key: str) -> None:
+        if key in ("05.png", "25.png") and key not in seen:
+            seen.add(key)
+            raise Unreadable("host is down", fleeting=True)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), Wrapped(library, before), ledger)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+
+
+def test_a_share_that_is_not_mounted_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    """What an unmounted share leaves behind is an empty folder."""
+    folder, share = tmp_path / "mount point", tmp_path / "share"
+    folder.mkdir()
+    share.mkdir()
+    for i in range(10):
+        draw(share / f"{i}.png", i)
+    said: list[str] = []
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "not there" in sentence:
+            folder.rmdir()
+            share.rename(folder)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue([f"{i}.png" for i in range(10)]), folder, ledger, say=say)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed, len(said)) == (10, 0, 2)
+
+
+def test_a_read_that_hangs_fails_alone(library: Path, tmp_path: Path) -> None:
+    release = threading.Event()
+    storage = Wrapped(library, lambda key: release.wait(60) if key in ("03.png", "31.png") else None)
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), storage, ledger, read_timeout=0.1, read_threads=1)
+        pipeline.run()
+        reasons = {url: reason for _, url, reason in ledger.reasons(Outcome.FAILED)}
+        release.set()
+        assert ledger.counts()[Outcome.OUTBOX] == 38
+        again = build(Catalogue(names(library)), library, ledger)  # and the next run tries them by itself
+        again.run()
+        assert ledger.counts()[Outcome.OUTBOX] == 40
+    assert set(reasons) == {"03.png", "31.png"}
+    assert all("--read-timeout" in reason for reason in reasons.values())
+    assert (pipeline.tally.images, again.tally.images) == (38, 2)
+
+
+def test_a_storage_that_hangs_altogether_ends_the_run_with_a_sentence(library: Path, tmp_path: Path) -> None:
+    release = threading.Event()
+    storage = Wrapped(library, lambda key: release.wait(60))
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), storage, ledger, read_timeout=0.05, read_threads=2)
+        with pytest.raises(StorageError, match="is the share still connected"):
+            pipeline.run()
+        counts = ledger.counts()
+    release.set()
+    assert counts[Outcome.FAILED] <= 8 and counts[Outcome.FAILED] + counts[Outcome.PENDING] == 40
+
+
+@pytest.mark.parametrize("limit", ["5", "20%"])
+def test_more_failures_than_allowed_end_the_run(limit: str, tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(200):
+        (folder / f"{i:03}.png").write_bytes(b"no picture")
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(folder)), folder, ledger, max_failures=limit)
+        with pytest.raises(EngineError, match="more than --max-failures"):
+            pipeline.run()
+    with Ledger(tmp_path / "s.db") as ledger:  # opened again, for what was on its way to the disk
+        counts = ledger.counts()
+    assert 0 < counts[Outcome.FAILED] < 200  # the rest is pending, or not listed yet
+
+
+def test_a_hanging_read_can_be_the_failure_too_many(library: Path, tmp_path: Path) -> None:
+    """That failure is counted by the main thread: it must end the run like any other, and not break out of it."""
+    release = threading.Event()
+    storage = Wrapped(library, lambda key: release.wait(60) if key == "03.png" else None)
+    stop = Stop()
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), storage, ledger, stop, read_timeout=0.1, max_failures="0")
+        with pytest.raises(EngineError, match="--max-failures 0"):
+            pipeline.run()
+        assert stop.is_set()
+        release.set()
+
+
+def test_what_is_no_picture_is_no_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(150):
+        (folder / f"{i:03}.txt").write_text("a sidecar", encoding="utf-8")
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(folder)), folder, ledger, max_failures="0")
+        pipeline.run()
+    assert (pipeline.tally.skipped, pipeline.tally.failed) == (150, 0)
+
+
+def test_leaving_does_not_wait_for_a_hanging_read(library: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("engine.pipeline.LEAVE_S", 0.5)
+    release, stop = threading.Event(), Stop()
+    storage = Wrapped(library, lambda key: release.wait(60) if key == "20.png" else None)
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), storage, ledger, stop, read_threads=1)
+        began = time.monotonic()
+        pipeline.run(tick=lambda: stop.set() if ledger.counts()[Outcome.OUTBOX] == 20 else None)
+        assert time.monotonic() - began < 10
+        release.set()
+        assert ledger.counts()[Outcome.OUTBOX] == 20
+
+
+def test_leaving_ends_a_running_batch(library: Path, tmp_path: Path) -> None:
+    class Slow(ColourSession):
+        def run(self, pixels: np.ndarray) -> np.ndarray:
+            running.set()
+            assert self.terminated.wait(60)
+            raise SessionError("terminated")
+
+    running, stop = threading.Event(), Stop()
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), library, ledger, stop, session=Slow())
+        began = time.monotonic()
+        pipeline.run(tick=lambda: stop.set() if running.is_set() else None)
+        assert time.monotonic() - began < 5
+        assert ledger.counts()[Outcome.PENDING] > 0 and stop.error is None
+
+
+def test_more_missing_files_than_there_is_room_do_not_block_the_flow(tmp_path: Path) -> None:
+    """Each keeps its room while it waits for its second chance, which comes when the catalogue is through."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    draw(folder / "last.png", 1)
+    with Ledger(tmp_path / "s.db") as ledger:
+        urls = [f"gone {i}.png" for i in range(60)] + ["last.png"]
+        pipeline = build(Catalogue(urls), folder, ledger, outbox_limit=8, max_failures=None)
+        pipeline.run()
+        assert pipeline.tally.failed == 60 and pipeline.tally.images == 1
+        assert pipeline._in_flight.room._used == ledger.counts()[Outcome.OUTBOX] == 1
