@@ -1,16 +1,21 @@
 """What stands in for the slow ends of the pipeline, so that the pipeline itself can be measured."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.delivery.entries import entry
+from engine.families import family_of
+from engine.families.family import Select
+from engine.flow.channels import Meter
 from engine.storage.folder import open_storage
-from engine.types import FileState, Media, Scores
+from engine.types import FileState, Media, Preprocessing, Rgb, Scores, Tagged
 
 TAGS = tuple(f"tag_{i}" for i in range(100))
+CATEGORIES = ("General",) * len(TAGS)
 TAGGED = 10
 """Tags above the threshold in each picture."""
 
@@ -41,6 +46,56 @@ class DistantFolder:
         return self._folder.state(key)
 
     def root_alive(self) -> bool:
+        return True
+
+
+class BlankFamily:
+    """Takes every file for a blank picture and does nothing with it: what is left is the flow itself."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self._picture: Rgb = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
+
+    def pixels(self, data: bytes, key: str) -> int:
+        return self.preprocessing.height * self.preprocessing.width
+
+    def decode(self, data: bytes, key: str, *, max_pixels: int) -> Rgb:
+        return self._picture
+
+    def fit(self, rgb: Rgb, row: Rgb) -> None:
+        """Nothing to do."""
+
+    def selection(self, tags: Sequence[str], categories: Sequence[str], threshold: float) -> Select:
+        return family_of(Preprocessing("deepdanbooru", 1, 1)).selection(tags, categories, threshold)
+
+
+class Outbox:
+    """A sink that is away: what goes to the media API enters the outbox, and nothing leaves it."""
+
+    name = "media API"
+
+    def __init__(self) -> None:
+        self.meter = Meter("deliver")
+
+    def entry(self, tagged: Tagged) -> str | None:
+        return entry(tagged)
+
+    def figures(self) -> Mapping[str, int]:
+        return {}
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def wake(self) -> None:
+        """Nothing to do."""
+
+    def drain(self) -> None:
+        """Nothing is waited for."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+    def join(self, timeout: float | None = None) -> bool:
         return True
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import psutil
 
-from bench.fakes import TAGS, DistantFolder, PacedSession
+from bench.fakes import CATEGORIES, TAGS, DistantFolder, PacedSession
 from bench.server import BULK, SEGMENT, SINGLE, TOKEN, serving
 from engine.api.access import ApiConfig, Token
 from engine.api.client import MediaApi
 from engine.config import RunConfig
 from engine.delivery.loop import Delivery
+from engine.families import family_of
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
@@ -30,7 +31,8 @@ def run(folder: str, count: int, canvas: int, **settings: Any) -> dict[str, Any]
     """
     files = Path(folder)
     stop, process, rss = Stop(), psutil.Process(), []
-    shape, session, config = Preprocessing("deepdanbooru", canvas, canvas), PacedSession(BATCH), RunConfig(**settings)
+    family = family_of(Preprocessing("deepdanbooru", canvas, canvas))
+    session, config = PacedSession(BATCH), RunConfig(**settings)
     with (
         tempfile.TemporaryDirectory() as work,
         serving(Path(work), sorted(path.name for path in files.iterdir()), count) as server,
@@ -38,9 +40,17 @@ def run(folder: str, count: int, canvas: int, **settings: Any) -> dict[str, Any]
     ):
         api = MediaApi(ApiConfig(server.url + SEGMENT, server.url + SINGLE, server.url + BULK), Token(TOKEN), stop)
         delivery = Delivery(ledger, api, on_fatal=stop.set)
-        ledger.on_outbox(delivery.wake)
+        ledger.on_commit(delivery.wake)
         baseline = process.memory_info().rss / 1e6
-        parts = Parts(api, DistantFolder(files), shape, TAGS, 0.5, session, ledger, delivery)
+        parts = Parts(
+            catalogue=api,
+            storage=DistantFolder(files),
+            family=family,
+            session=session,
+            select=family.selection(TAGS, CATEGORIES, 0.5),
+            books=ledger,
+            sinks=[delivery],
+        )
         began = time.perf_counter()
 
         def sample() -> None:

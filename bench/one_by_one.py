@@ -9,24 +9,27 @@ from pathlib import Path
 import numpy as np
 
 from bench.script import Tags, options, tag_all
-from engine.families.selection import records
+from engine.api.messages import similarity
+from engine.families import family_of
 from engine.model.folder import open_model
 from engine.model.open import SessionConfig, open_session
-from engine.pictures.decode import decode
-from engine.pictures.fit import fit
+from engine.pictures.decode import MAX_PIXELS
 
 
 def main() -> None:
     """Tag the catalogue."""
     given = options(__doc__.split("\n")[0], "model")
     model = open_model(given.model)
-    shape = model.preprocessing
+    shape, family = model.preprocessing, family_of(model.preprocessing)
     session = open_session(model, model.precision(None), SessionConfig(device=given.device, batch_size=1))
     session.run(np.zeros((1, shape.height, shape.width, 3), np.uint8))
 
+    select = family.selection(model.tags, model.categories, given.threshold)
+    row = np.empty((1, shape.height, shape.width, 3), np.uint8)
+
     def evaluate(path: Path) -> Tags:
-        row = fit(decode(path.read_bytes(), path.name), shape.height, shape.width)
-        return records(session.run(row[None])[0], model.tags, given.threshold)
+        family.fit(family.decode(path.read_bytes(), path.name, max_pixels=MAX_PIXELS), row[0])
+        return [(tag, similarity(score)) for tag, score in select(session.run(row)[0])]
 
     tag_all(given, evaluate)
     print(json.dumps({"device": session.device}))

@@ -9,20 +9,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from bench.fakes import TAGS, DistantFolder, PacedSession, Pictures
+from bench.fakes import CATEGORIES, TAGS, DistantFolder, Outbox, PacedSession, Pictures
 from engine.config import RunConfig
+from engine.families import family_of
+from engine.families.family import Family
 from engine.flow.channels import Meter, Stop
 from engine.ledger.ledger import Ledger
 from engine.machine import cores
 from engine.model.folder import open_model
 from engine.model.open import Session, SessionConfig, open_session
-from engine.pictures.decode import decode
-from engine.pictures.fit import fit_for
+from engine.pictures.decode import MAX_PIXELS
 from engine.pipeline import Parts, Pipeline
 from engine.types import Preprocessing
 
@@ -39,7 +40,8 @@ class Setup:
     count: int
     session: Session
     tags: Sequence[str] = TAGS
-    preprocessing: Preprocessing = CANVAS
+    categories: Sequence[str] = CATEGORIES
+    family: Family = field(default_factory=lambda: family_of(CANVAS))
     latency_s: float = 0.0
 
     @property
@@ -62,9 +64,15 @@ def pipeline(setup: Setup, config: RunConfig) -> Iterator[Pipeline]:
     # The outbox is on the disk and nothing empties it here: its limit would end the run.
     config = config.model_copy(update={"outbox_limit": setup.count + 1})
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.db", on_error=stop.set) as ledger:
-        catalogue = Pictures(setup.names, setup.count)
-        storage = DistantFolder(setup.folder, setup.latency_s)
-        parts = Parts(catalogue, storage, setup.preprocessing, setup.tags, 0.5, setup.session, ledger)
+        parts = Parts(
+            catalogue=Pictures(setup.names, setup.count),
+            storage=DistantFolder(setup.folder, setup.latency_s),
+            family=setup.family,
+            session=setup.session,
+            select=setup.family.selection(setup.tags, setup.categories, 0.5),
+            books=ledger,
+            sinks=[Outbox()],
+        )
         yield Pipeline(parts, config, stop)
 
 
@@ -72,13 +80,13 @@ def full_size(model: str, precision: str, folder: str, count: int, pairs: int) -
     """Figure a: a real model. Beside each run the session alone and the CPU time of decoding and fitting alone."""
     opened = open_model(Path(model))
     session = open_session(opened, opened.precision(precision), SessionConfig())
-    setup = Setup(Path(folder), count, session, opened.tags, opened.preprocessing)
-    run(Setup(setup.folder, session.batch_size, session, opened.tags, opened.preprocessing), RunConfig())  # warm
+    setup = Setup(Path(folder), count, session, opened.tags, opened.categories, family_of(opened.preprocessing))
+    run(replace(setup, count=session.batch_size), RunConfig())  # warm
     return [_full_size(setup, session) for _ in range(pairs)]
 
 
 def _full_size(setup: Setup, session: Session) -> Pair:
-    alone = session_seconds(session, setup.preprocessing, setup.count)
+    alone = session_seconds(session, setup.family.preprocessing, setup.count)
     loading = loading_cpu_seconds(setup)
     seconds, meters = run(setup, RunConfig())
     bound = alone + loading / cores()
@@ -106,11 +114,11 @@ def session_seconds(session: Session, shape: Preprocessing, count: int) -> float
 def loading_cpu_seconds(setup: Setup) -> float:
     """CPU seconds of decoding and fitting `count` pictures, one after the other."""
     files = [(setup.folder / name).read_bytes() for name in setup.names]
-    fit = fit_for(setup.preprocessing)
-    row = np.empty((setup.preprocessing.height, setup.preprocessing.width, 3), np.uint8)
+    family = setup.family
+    row = np.empty((family.preprocessing.height, family.preprocessing.width, 3), np.uint8)
     began = time.thread_time()
     for i in range(setup.count):
-        fit(decode(files[i % len(files)]), row)
+        family.fit(family.decode(files[i % len(files)], "", max_pixels=MAX_PIXELS), row)
     return time.thread_time() - began
 
 
@@ -136,7 +144,7 @@ def paced(folder: str, count: int, pairs: int) -> list[Pair]:
 def null_session(folder: str, count: int, pairs: int) -> list[Pair]:
     """Figure c: no inference; against as many threads that only decode and fit the same files, read beforehand."""
     setup = Setup(Path(folder), count, PacedSession(PACED_BATCH))
-    run(Setup(setup.folder, PACED_BATCH, setup.session), RunConfig())  # warm
+    run(replace(setup, count=PACED_BATCH), RunConfig())  # warm
     found = []
     for _ in range(pairs):
         alone = loading_seconds(setup, cores())
@@ -154,13 +162,13 @@ def null_session(folder: str, count: int, pairs: int) -> list[Pair]:
 def loading_seconds(setup: Setup, threads: int) -> float:
     """Seconds in which `threads` threads decode and fit `count` pictures that are in memory already."""
     files = [(setup.folder / name).read_bytes() for name in setup.names]
-    fit = fit_for(setup.preprocessing)
-    shape = (setup.preprocessing.height, setup.preprocessing.width, 3)
+    family = setup.family
+    shape = (family.preprocessing.height, family.preprocessing.width, 3)
 
     def work(numbers: range) -> None:
         row = np.empty(shape, np.uint8)
         for i in numbers:
-            fit(decode(files[i % len(files)]), row)
+            family.fit(family.decode(files[i % len(files)], "", max_pixels=MAX_PIXELS), row)
 
     with ThreadPoolExecutor(threads) as pool:
         began = time.perf_counter()

@@ -10,6 +10,7 @@ from unittest import mock
 from bench.fakes import PacedSession
 from bench.throughput import LATENCY_S, PACE_S, PACED_BATCH, Setup, run
 from engine.config import RunConfig
+from engine.families import family_of
 from engine.flow.channels import Meter
 from engine.model.folder import open_model
 from engine.model.open import SessionConfig, open_session
@@ -28,7 +29,7 @@ def full_size(model: str, precision: str, folder: str, count: int) -> dict[str, 
     """The time line of figure a."""
     opened = open_model(Path(model))
     session = open_session(opened, opened.precision(precision), SessionConfig())
-    return _record(Setup(Path(folder), count, session, opened.tags, opened.preprocessing))
+    return _record(Setup(Path(folder), count, session, opened.tags, opened.categories, family_of(opened.preprocessing)))
 
 
 def _record(setup: Setup) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Defaults carry their reason. The model is frozen; nothing here reads the environ
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,3 +92,33 @@ class RunConfig(BaseModel):
     json_output: bool = Field(False, description="End with one JSON object on stdout.")
     quiet: bool = Field(False, description="No progress.")
     verbose: bool = Field(False, description="Log what the API answers.")
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How long the parts of a run wait, in seconds. Users need none of these; tests shorten them.
+
+    Attributes:
+        tick: how often the main thread looks up: for progress, and because Windows delivers Ctrl-C only to a thread
+            that wakes.
+        leave: how long an ending run waits for its threads: one stuck in a dead mount must not keep the user.
+        second_chance: how long after the sweep a medium is read once more. An SMB client remembers a "not found" for
+            some seconds.
+        full_sweep: how often `--follow` lists the whole catalogue. Media become visible out of id order, when their
+            download ends; behind the cursor only a full sweep finds them.
+        partial_batch: how long a partial batch waits for the source, with nothing on its way: long against the
+            hand-over between two threads, short against a batch on any device.
+        root_look: a look at the storage root serves all reads that fail within this time.
+        root_away: how often a storage root that is away is looked for.
+    """
+
+    tick: float = 0.25
+    leave: float = 8.0
+    second_chance: float = 5.0
+    full_sweep: float = 3600.0
+    partial_batch: float = 0.05
+    root_look: float = 0.5
+    root_away: float = 5.0
+
+
+WAITS = Waits()

@@ -1,148 +1,181 @@
 """The whole engine on one page.
 
-    source ──► read ──► decode + fit ──► batch ──► infer ──► record ──► ledger ──► deliver ──► the media API
-      ▲          │            │                                            │  ▲         │
-    catalogue    └── failed ──┴────────────────────────────────────────────┘  └── yes ──┘
+                                  ┌──── second chance, after the sweep ◄────┐
+                                  ▼                                         │
+    catalogue ─► source ─ todo ─► read ─ loaded ─► decode + fit ─ a row ─► batcher ─► infer ─ scored ─► record ─► ledger
+                                  │                  │                                                             │
+                                  └──── failed ──────┴──── failed, skipped ───────────────────────────────► ledger │
+                                                                                                                   ▼
+                                                             the media API ◄─ chunks ─ delivery (a sink) ◄─ outbox
 
-Every arrow is bounded, so a stage that is slow makes those before it wait, and the slowest is never idle. A medium
-takes room in the outbox before it is read; its records are in the ledger before they are posted, and leave it only
-after the API's yes. Ending early loses at most the batches on their way: the next run computes them again.
+Every arrow is bounded, so a stage that is slow makes those before it wait, and the slowest is never idle. Each medium
+has a ticket from its admission to its outcome (`stages/ticket.py`). It takes a place in the outbox before it is read;
+its results are in the ledger before they go to a sink, and leave it only after the sink's yes. Ending early loses at
+most the batches on their way: the next run computes them again.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
-from engine.config import RunConfig
-from engine.delivery.loop import Delivery
+from engine.config import WAITS, RunConfig, Waits
 from engine.errors import EngineError
-from engine.flow.channels import Channel, Meter, Room, Stop
+from engine.families.family import Family, Select
+from engine.flow.channels import Channel, Meter, Stop
 from engine.flow.stage import Stage
 from engine.machine import cores
 from engine.model.open import Session
-from engine.report.summary import Tally
-from engine.stages import infer, source
+from engine.sink import Sink
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
-from engine.stages.infer import Inference
-from engine.stages.load import Loader
-from engine.stages.source import Catalogue, Source
+from engine.stages.infer import Inference, Scored
+from engine.stages.load import Loaded, Loader, weight
+from engine.stages.source import Admission, Catalogue, Source
 from engine.stages.storage_watch import ReadWatch, RootWatch
-from engine.stages.ticket import InFlight
+from engine.stages.ticket import InFlight, OutcomeStore, Ticket
 from engine.storage.folder import Storage
-from engine.types import FileState, Job, Media, Outcome, Preprocessing, Tagged
-
-TICK_S = 0.25
-"""How often the main thread looks up: for progress, and because Windows delivers Ctrl-C only to a thread that wakes."""
-LEAVE_S = 8.0
-"""How long an ending run waits for its threads: one stuck in a dead mount must not keep the user."""
 
 
-class Register(source.Register, infer.Register, Protocol):
-    """Where media and results are kept: the ledger, or the console for `engine tag`."""
-
-    def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]: ...
-    def on_room(self, give_back: Callable[[int], None]) -> None: ...
+class Books(Admission, OutcomeStore, Protocol):
+    """What knows which media are to be tagged and keeps how each ended: the ledger, or the printer of `engine tag`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a pipeline is made of."""
+    """What a pipeline is made of.
+
+    Attributes:
+        select: of a picture's scores, the tags that count; made by `family.selection`.
+        sinks: where results go; without any, a tagged medium is done.
+    """
 
     catalogue: Catalogue
     storage: Storage
-    preprocessing: Preprocessing
-    tags: Sequence[str]
-    threshold: float
+    family: Family
     session: Session
-    register: Register
-    delivery: Delivery | None = None
+    select: Select
+    books: Books
+    sinks: Sequence[Sink] = ()
 
 
 class Pipeline:
-    """The stages and the joints between them. `run` works until the catalogue ends or `stop` is set."""
+    """The stages and what lies between them. `run` works until the catalogue ends or `stop` is set."""
 
     def __init__(
-        self, parts: Parts, config: RunConfig, stop: Stop, say: Callable[[str], None] = lambda _: None, waiting: int = 0
+        self,
+        parts: Parts,
+        config: RunConfig,
+        stop: Stop,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        in_outbox: int = 0,
+        waits: Waits = WAITS,
     ) -> None:
-        """`say` gets sentences for the user; `waiting` media are in the outbox already and take room there."""
-        self.tally = Tally()
-        self._register, self._delivery, self._stop = parts.register, parts.delivery, stop
-        self._budget = FailureBudget(config.max_failures, shares=not config.retry_failed)
-        shape, rows, room = parts.preprocessing, parts.session.batch_size, Room(config.outbox_limit, stop)
-        room.take(waiting)
-        parts.register.on_room(room.give_back)
-        self._in_flight = in_flight = InFlight(room, stop)
-        todo: Channel[Job] = Channel(4 * rows + config.read_threads, stop)
-        batcher = Batcher(rows, shape.height, shape.width, stop, buffers=2 + config.submitters)
-        root = RootWatch(parts.storage, stop, say)
-        reads = ReadWatch(config.read_timeout, most_given_up=4 * config.read_threads)
-        self.source = Source(parts.catalogue, parts.register, parts.storage, in_flight, batcher, todo, config, stop)
-        self._load = load = Loader(
-            parts.storage, shape, config, batcher, todo, in_flight, self._budget.passed, self._failed, root, reads, stop
+        """`say` gets sentences for the user; `in_outbox` media wait there from an earlier run and keep their places."""
+        self._sinks, self._stop, self._waits = parts.sinks, stop, waits
+        shape, rows = parts.family.preprocessing, parts.session.batch_size
+
+        self.in_flight = in_flight = InFlight(
+            store=parts.books,
+            budget=FailureBudget(config.max_failures, shares=not config.retry_failed),
+            stop=stop,
+            places=config.outbox_limit,
+            taken=in_outbox,
         )
-        inference = Inference(parts.session, batcher, parts.register, parts.tags, parts.threshold, self._stored, stop)
-        self._reading = Stage(load.reading, config.read_threads, load.read, stop, at_end=load.loaded.close)
+        self.tally = in_flight.tally
+        todo: Channel[Ticket] = Channel(4 * rows + config.read_threads, stop)
+        loaded: Channel[Loaded] = Channel(config.read_ahead, stop, weight)
+        batcher = Batcher(
+            rows,
+            shape.height,
+            shape.width,
+            in_flight,
+            stop,
+            buffers=2 + config.submitters,
+            partial_wait_s=waits.partial_batch,
+        )
+        scored: Channel[Scored] = Channel(4, stop)
+
+        self.source = source = Source(
+            catalogue=parts.catalogue,
+            admission=parts.books,
+            storage=parts.storage,
+            in_flight=in_flight,
+            todo=todo,
+            config=config,
+            waits=waits,
+            stop=stop,
+        )
+        self._reads = ReadWatch(config.read_timeout, most_given_up=4 * config.read_threads)
+        loader = Loader(
+            storage=parts.storage,
+            family=parts.family,
+            todo=todo,
+            loaded=loaded,
+            batcher=batcher,
+            reads=self._reads,
+            root=RootWatch(parts.storage, stop, say, waits),
+            config=config,
+            stop=stop,
+        )
+        inference = Inference(
+            session=parts.session,
+            select=parts.select,
+            sinks=parts.sinks,
+            in_flight=in_flight,
+            batcher=batcher,
+            scored=scored,
+            stop=stop,
+        )
+
+        self._reading = Stage(loader.reading, config.read_threads, loader.read, stop, at_end=loaded.close)
         self._stages = [
-            Stage(self.source.meter, 1, self.source.run, stop, at_end=self.source.close),
+            Stage(source.meter, 1, source.run, stop, at_end=source.close),
             self._reading,
-            Stage(load.decoding, config.decode_threads or cores(), load.decode, stop),
-            Stage(inference.inferring, config.submitters, inference.infer, stop, at_end=inference.scored.close),
+            Stage(loader.decoding, config.decode_threads or cores(), loader.decode, stop),
+            Stage(inference.inferring, config.submitters, inference.infer, stop, at_end=scored.close),
             Stage(inference.recording, 1, inference.record, stop),
         ]
 
     @property
     def meters(self) -> list[Meter]:
-        """One for each stage, in the order of the flow."""
-        return [stage.meter for stage in self._stages] + ([self._delivery.meter] if self._delivery else [])
+        """One for each stage and sink, in the order of the flow."""
+        return [stage.meter for stage in self._stages] + [sink.meter for sink in self._sinks]
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run all stages; call `tick` a few times a second. Raises what stopped the run, if anything did."""
-        if self._delivery:
-            self._delivery.start()
+        for sink in self._sinks:
+            sink.start()
         for stage in self._stages:
             stage.start()
-        self._wait(tick, lambda: not any(stage.join(TICK_S) for stage in self._stages))
-        if self._delivery:
-            self._delivery.drain()
-            self._wait(tick, partial(self._delivery.join, TICK_S))
+        self._wait(tick, self._stages)
+        for sink in self._sinks:
+            sink.drain()
+        self._wait(tick, self._sinks)
         if self._stop.error:
             raise self._stop.error
 
-    def _wait(self, tick: Callable[[], None], ended: Callable[[], bool]) -> None:
-        """Until `ended`, which itself waits a tick; a stopped run is not waited for longer than `LEAVE_S`."""
+    def _wait(self, tick: Callable[[], None], parts: Sequence[Stage | Sink]) -> None:
+        """Until all `parts` have ended; a stopped run is not waited for longer than `Waits.leave`."""
         leave_at: float | None = None
-        while not ended():
+        while not all(part.join(self._waits.tick) for part in parts):
             for meter in self.meters:
                 meter.look()
             tick()
             try:
-                self._load.give_up_hanging(self._reading)
-            except EngineError as error:  # nearly all hang, or one failure too many
+                self._check()
+            except EngineError as error:
                 self._stop.set(error)
             if self._stop.is_set():
-                leave_at = leave_at or time.monotonic() + LEAVE_S
-                if self._delivery:
-                    self._delivery.stop()
+                leave_at = leave_at or time.monotonic() + self._waits.leave
+                for sink in self._sinks:
+                    sink.stop()
                 if time.monotonic() > leave_at:
                     return
 
-    def _failed(self, media: Media, outcome: Outcome, reason: str, file: FileState | None) -> None:
-        """A medium that ends before the session."""
-        self.tally.add(**{outcome.value: 1})
-
-        def settled(future: Future[None]) -> None:
-            if future.exception() is None:
-                self._in_flight.leave(media)
-
-        self._register.fail(media, outcome, reason, file).add_done_callback(settled)
-        if outcome is Outcome.FAILED:
-            self._budget.failed(media, reason)
-
-    def _stored(self, tagged: Sequence[Tagged]) -> None:
-        """A batch whose results are on the disk."""
-        self.tally.add(images=len(tagged), done=sum(not item.records for item in tagged))
-        self._in_flight.leave(*(item.media for item in tagged))
+    def _check(self) -> None:
+        """What only a look from outside can see: reads that hang, and media that a stage forgot."""
+        for ticket in self._reads.give_up(replace=self._reading.replace):
+            ticket.fail("the storage gave no answer in time (--read-timeout)")
+        self.in_flight.check()

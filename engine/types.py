@@ -39,11 +39,11 @@ class Media:
     wire_id: int | str
 
 
-class Record(NamedTuple):
-    """One tag of one medium, ready to post: `similarity` is the contract's `05.3f` string."""
+class TagScore(NamedTuple):
+    """One tag of a picture and its score, 0..1, as the model gave it. Whoever sends or prints it chooses the digits."""
 
     tag: str
-    similarity: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +61,23 @@ class Preprocessing:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tagged:
-    """A medium that went through the model, with the records to post, in the order of the model's tags."""
+    """A medium that went through the model.
+
+    Attributes:
+        media: which one.
+        tags: those that the selection took (score >= threshold), in the order of the model's tags.
+        scores: float32 [tags], of every tag of the model.
+    """
 
     media: Media
-    records: tuple[Record, ...]
+    tags: tuple[TagScore, ...]
+    scores: Scores
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A medium on its way to be read; `last_chance` when that failed once already."""
-
-    media: Media
-    last_chance: bool = False
+Entry = str | bytes
+"""What a sink wants to have kept of one medium until it has gone there, in the sink's own form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,9 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
 
 def _write(source: Path, path: Path, size: tuple[int, int]) -> str:
     try:
-        done = run_child("convert.onnx.tf2onnx_child", [str(source.absolute()), str(path), *map(str, (*size, OPSET))], _PATIENCE)
+        done = run_child(
+            "convert.onnx.tf2onnx_child", [str(source.absolute()), str(path), *map(str, (*size, OPSET))], _PATIENCE
+        )
     except subprocess.TimeoutExpired:
         raise ConvertError(f"{source}: tf2onnx did not finish within {_PATIENCE / 60:.0f} minutes.") from None
     if done.returncode or not path.is_file():

@@ -11,8 +11,8 @@ import numpy as np
 
 from convert.errors import ConvertError
 from engine.errors import MediumError
+from engine.families import family_of
 from engine.pictures.decode import decode
-from engine.pictures.fit import fit_for
 from engine.types import Preprocessing, Rgb
 
 _MAX_BYTES = 256 << 20  # what is larger is a video or worse; the engine reads no more either
@@ -60,7 +60,7 @@ class Pictures:
 
     def __iter__(self) -> Iterator[Picture]:
         """Reads one picture at a time. Raises ConvertError if there is none in the folder."""
-        fit, size = fit_for(self.preprocessing), (self.preprocessing.height, self.preprocessing.width)
+        fit, size = family_of(self.preprocessing).fit, (self.preprocessing.height, self.preprocessing.width)
         self.skipped = given = 0
         for path in self.files:
             if given == self.count:

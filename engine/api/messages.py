@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.api.answers import Reply
 from engine.errors import ApiError
-from engine.types import Media, Record
+from engine.types import Media, TagScore
 
 MAX_ID = 2**63 - 1  # a Java long, and SQLite's integer
 
@@ -16,10 +16,15 @@ def segment_body(start: int, limit: int) -> bytes:
     return json.dumps({"segmentStart": start, "limit": limit, "storageStatus": "ALL_DL"}).encode()
 
 
-def record_body(media: Media, record: Record) -> bytes:
+def record_body(media: Media, tag: TagScore) -> bytes:
     """One record, UTF-8 JSON, keys in the order of the contract; also the body of a request in single mode."""
-    message = {"mediaId": media.wire_id, "tagKey": record.tag, "similarity": record.similarity}
+    message = {"mediaId": media.wire_id, "tagKey": tag.tag, "similarity": similarity(tag.score)}
     return json.dumps(message, ensure_ascii=False).encode()
+
+
+def similarity(score: float) -> str:
+    """A score as the contract writes it: Python's format `05.3f`."""
+    return f"{score:05.3f}"
 
 
 def bulk_body(records: Sequence[bytes]) -> bytes:

@@ -10,13 +10,13 @@ from engine.api.access import warnings
 from engine.api.client import MediaApi
 from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
 from engine.cli.place import named_place
-from engine.cli.run import delivery_of, exit_code
+from engine.cli.run import exit_code
 from engine.cli.settings import load, options
-from engine.config import RunConfig
+from engine.cli.sinks import media_api
+from engine.config import WAITS, RunConfig
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import must_exist
-from engine.pipeline import TICK_S
 from engine.types import Outcome
 
 FLAGS = (
@@ -45,11 +45,11 @@ def deliver(
         with Ledger(where.state, on_error=stop.set) as ledger:
             api = MediaApi(where.api, where.token, stop)
             try:
-                delivery = delivery_of(settings, ledger, api, stop)
+                delivery = media_api(settings, ledger, api, stop)
                 with interruptible() as interrupted:
                     delivery.start()
                     delivery.drain()
-                    while not delivery.join(TICK_S):
+                    while not delivery.join(WAITS.tick):
                         if interrupted():
                             stop.set()
                             delivery.stop()

@@ -16,10 +16,10 @@ from engine.api.client import MediaApi
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
 from engine.cli.place import Place, place
 from engine.cli.settings import load, options
+from engine.cli.sinks import open_sinks
 from engine.config import RunConfig
-from engine.delivery.chunks import Limits
-from engine.delivery.loop import Delivery
 from engine.errors import ConfigError
+from engine.families import family_of
 from engine.fingerprint import choose, fingerprint, hold, hold_service
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
@@ -61,8 +61,6 @@ def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
         if settings.model is None:
             raise ConfigError("--model is missing: the folder that `engine convert` wrote")
         model = open_model(settings.model)
-        if settings.dry_run:  # nothing leaves the outbox, so nobody may wait for room in it
-            settings = settings.model_copy(update={"outbox_limit": sys.maxsize})
         with place(settings) as where:
             summary = tag_catalogue(settings, model, where, again=again)
         report(settings, summary)
@@ -84,6 +82,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
         fixed = choose(ledger, model, settings.precision, settings.threshold)
         if not again:
             hold(ledger, fingerprint(model, fixed))
+        family = family_of(model.preprocessing)
         session = open_session(model, fixed.precision, session_config(settings))
         if again:  # only now, when the new model is known to work
             count = ledger.begin_again(fingerprint(model, fixed))
@@ -91,15 +90,20 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
         say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
         api = MediaApi(where.api, where.token, stop)
         stack.callback(api.close)
-        delivery = None if settings.dry_run else delivery_of(settings, ledger, api, stop)
-        parts = Parts(api, storage, model.preprocessing, model.tags, fixed.threshold, session, ledger, delivery)
-        pipeline = Pipeline(parts, settings, stop, say, waiting=ledger.counts()[Outcome.OUTBOX])
+        parts = Parts(
+            catalogue=api,
+            storage=storage,
+            family=family,
+            session=session,
+            select=family.selection(model.tags, model.categories, fixed.threshold),
+            books=ledger,
+            sinks=open_sinks(settings, ledger, api, stop),
+        )
+        pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox())
         began = time.monotonic()
         interrupted = _work(settings, pipeline, partial(last_id, api), stop)
-        if delivery:
-            posted = delivery.counters
-            for name in ("done", "rejected", "records", "refused", "requests"):
-                pipeline.tally.add(**{name: getattr(posted, name)})
+        for sink in parts.sinks:
+            pipeline.tally.add(**sink.figures())
         return Summary(
             tally=pipeline.tally,
             meters=pipeline.meters,
@@ -114,14 +118,6 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
             refused_records=ledger.count_refused(),
             interrupted=interrupted,
         )
-
-
-def delivery_of(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> Delivery:
-    """The delivery of a ledger's outbox, woken by its commits."""
-    limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
-    delivery = Delivery(ledger, api, limits, on_fatal=stop.set)
-    ledger.on_outbox(delivery.wake)
-    return delivery
 
 
 def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | None], stop: Stop) -> bool:

@@ -13,12 +13,14 @@ from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interrup
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.errors import ConfigError, Unreadable
+from engine.families import family_of
 from engine.flow.channels import Stop
 from engine.model.folder import open_model
 from engine.model.open import open_session, session_config
 from engine.pictures.sniff import PICTURE_SUFFIXES
 from engine.pipeline import Parts, Pipeline
 from engine.stages.source import FileList
+from engine.stages.ticket import Entries
 from engine.types import FileState, Media, Outcome, Tagged
 
 FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")
@@ -42,17 +44,17 @@ def tag(
             raise ConfigError("--model is missing: the folder that `engine convert` wrote")
         files = list(pictures(paths))
         model = open_model(settings.model)
+        family = family_of(model.preprocessing)
         precision = model.precision(settings.precision)
         stop = Stop()
         printer = Printer(settings.json_output)
         parts = Parts(
             catalogue=FileList(files),
             storage=LocalFiles(),
-            preprocessing=model.preprocessing,
-            tags=model.tags,
-            threshold=settings.threshold or THRESHOLD,
+            family=family,
+            select=family.selection(model.tags, model.categories, settings.threshold or THRESHOLD),
             session=open_session(model, precision, session_config(settings)),
-            register=printer,
+            books=printer,
         )
         with interruptible() as interrupted:
             # Results are printed in the order of the paths; the limit bounds how many wait for a slow one before them.
@@ -104,22 +106,22 @@ class Printer:
         self._as_json = as_json
         self._texts: dict[int, str | None] = {}
         self._next = 0
-        self._give_back: Callable[[int], None] = lambda _: None
+        self._settled: Callable[[int], None] = lambda _: None
         self._lock = threading.Lock()
 
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         return list(page)
 
-    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
         return []
 
     def retry(self, media: Sequence[Media]) -> Future[None]:
         return _done()
 
-    def on_room(self, give_back: Callable[[int], None]) -> None:
-        self._give_back = give_back
+    def on_settled(self, settled: Callable[[int], None]) -> None:
+        self._settled = settled
 
-    def store(self, tagged: Sequence[Tagged]) -> Future[None]:
+    def store(self, tagged: Sequence[Tagged], entries: Entries) -> Future[None]:
         return self._print({item.media.id: self._tags(item) for item in tagged})
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
@@ -131,9 +133,9 @@ class Printer:
     def _tags(self, item: Tagged) -> str:
         path = item.media.storage_url
         if self._as_json:
-            tags = [{"tag": tag, "score": float(score)} for tag, score in item.records]
+            tags = [{"tag": tag, "score": score} for tag, score in item.tags]
             return json.dumps({"path": path, "tags": tags}, ensure_ascii=False)
-        return "\n".join([f"Tags of {path}:", *(f"({score}) {tag}" for tag, score in item.records), ""])
+        return "\n".join([f"Tags of {path}:", *(f"({score:05.3f}) {tag}" for tag, score in item.tags), ""])
 
     def _print(self, texts: Mapping[int, str | None]) -> Future[None]:
         with self._lock:
@@ -143,7 +145,7 @@ class Printer:
                 if text is not None:
                     typer.echo(text)
                 self._next += 1
-                self._give_back(1)
+                self._settled(1)
         return _done()
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from engine.cli.tag import LocalFiles
 from engine.config import RunConfig
 from engine.errors import EngineError, SessionError
+from engine.families import family_of
 from engine.flow.channels import Stop
 from engine.model.devices.fp16_check import sample
 from engine.model.folder import Model
@@ -25,6 +26,7 @@ from engine.model.open import open_session, session_config
 from engine.model.session import OrtSession
 from engine.pipeline import Parts, Pipeline
 from engine.stages.source import FileList
+from engine.stages.ticket import Entries
 from engine.types import FileState, Media, Outcome, Tagged
 
 Settings = Mapping[str, Any]
@@ -104,15 +106,14 @@ class Bench:
         rate = _feed(session, self._pixels(session.batch_size), 1, 0)
         count = max(3 * session.batch_size, int(rate * self._seconds))
         chosen = self._base.model_copy(update={**trial.settings, "limit": None, "segment_start": 0})
-        stop, register = Stop(), _Nothing()
+        stop, family = Stop(), family_of(self._model.preprocessing)
         parts = Parts(
             catalogue=FileList(list(itertools.islice(itertools.cycle(files), count))),
             storage=LocalFiles(),
-            preprocessing=self._model.preprocessing,
-            tags=self._model.tags,
-            threshold=0.5,
+            family=family,
+            select=family.selection(self._model.tags, self._model.categories, 0.5),
             session=session,
-            register=register,
+            books=_Nothing(),
         )
         pipeline = Pipeline(parts, chosen, stop)
         began = time.perf_counter()
@@ -173,28 +174,28 @@ class _Nothing:
     """Keeps nothing."""
 
     def __init__(self) -> None:
-        self._give_back: Callable[[int], None] = lambda _: None
+        self._settled: Callable[[int], None] = lambda _: None
 
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         return list(page)
 
-    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
         return []
 
     def retry(self, media: Sequence[Media]) -> Future[None]:
         return self._done(0)
 
-    def on_room(self, give_back: Callable[[int], None]) -> None:
-        self._give_back = give_back
+    def on_settled(self, settled: Callable[[int], None]) -> None:
+        self._settled = settled
 
-    def store(self, tagged: Sequence[Tagged]) -> Future[None]:
+    def store(self, tagged: Sequence[Tagged], entries: Entries) -> Future[None]:
         return self._done(len(tagged))
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         return self._done(1)
 
     def _done(self, count: int) -> Future[None]:
-        self._give_back(count)
+        self._settled(count)
         done: Future[None] = Future()
         done.set_result(None)
         return done

@@ -8,8 +8,10 @@ from functools import cached_property
 
 from engine.api.answers import Yes
 from engine.api.messages import record_body
+from engine.delivery.entries import tags_of
 from engine.errors import ApiError
 from engine.ledger.schema import OutboxItem
+from engine.types import TagScore
 
 ATTEMPTS = 5
 """Failures of one request, while others succeed, after which it is suspected itself (the contract's)."""
@@ -41,6 +43,7 @@ class Entry:
     """A medium of the outbox, with its records as they travel."""
 
     item: OutboxItem
+    tags: tuple[TagScore, ...]
     records: tuple[bytes, ...]
 
     @cached_property
@@ -50,7 +53,8 @@ class Entry:
 
     @classmethod
     def of(cls, item: OutboxItem) -> "Entry":
-        return cls(item, tuple(record_body(item.media, record) for record in item.records))
+        tags = tags_of(item.entry)
+        return cls(item, tags, tuple(record_body(item.media, tag) for tag in tags))
 
 
 @dataclass(eq=False)

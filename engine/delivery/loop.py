@@ -9,27 +9,33 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from engine.api.answers import shown_url
 from engine.api.backoff import Gate
 from engine.api.client import MediaApi
 from engine.delivery.backlog import Backlog
 from engine.delivery.chunks import Limits
+from engine.delivery.entries import entry
 from engine.delivery.requests import Exchange
 from engine.errors import ApiAway
 from engine.flow.channels import Meter
 from engine.ledger.ledger import Ledger
-from engine.types import Media
+from engine.types import Media, Tagged
 
 GRACE_S = 4.0
 """How long requests under way may end by themselves: an answer that is not waited for is a record sent twice."""
 
 
+SINK = "media API"
+"""The name of its entries in the outbox."""
+
+
 class Delivery:
     """Empties a ledger's outbox into the media API; one a run.
 
-    All methods may be called from any thread and only `join` waits. `on_settled` is told of media that left the
+    A `Sink`. `on_settled` is told of media that left the
     outbox, `on_fatal` of the error that ended the delivery (kept as `error` too); both are called on the client's loop.
     """
 
@@ -42,6 +48,7 @@ class Delivery:
         on_settled: Callable[[Sequence[Media]], None] = lambda _: None,
         on_fatal: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
+        self.name = SINK
         self.error: BaseException | None = None
         self.meter = meter or Meter("deliver")
         self._api = api
@@ -50,7 +57,8 @@ class Delivery:
         self._on_settled = on_settled
         self._on_fatal = on_fatal
         one_a_request = api.config.recognition_bulk_url is None
-        self._backlog = Backlog(ledger.outbox, Limits(records=1) if one_a_request else limits or Limits())
+        limits = Limits(records=1) if one_a_request else limits or Limits()
+        self._backlog = Backlog(partial(ledger.outbox, SINK), limits)
         self._gate = Gate(api.config.backoff, 2 * self._connections)
         self._exchange = Exchange(
             ledger, api, self._backlog, self._gate, self._settled, self._tick, stopping=lambda: self._stopping
@@ -61,6 +69,13 @@ class Delivery:
         self._changed = asyncio.Event()
         self._draining = self._stopping = False
         self._ended = threading.Event()
+
+    def entry(self, tagged: Tagged) -> str | None:
+        return entry(tagged)
+
+    def figures(self) -> Mapping[str, int]:
+        counted = self.counters
+        return {name: getattr(counted, name) for name in ("done", "rejected", "records", "refused", "requests")}
 
     def start(self) -> None:
         """Begin; what an earlier run left in the outbox goes first."""

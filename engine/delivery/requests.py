@@ -152,8 +152,8 @@ class Exchange:
     def _lose_record(self, chunk: Chunk, text: str) -> None:
         """A single record that is too large: nothing is left to halve."""
         self._count_rejection(text)
-        item = chunk.entries[0].item
-        chunk.lost.append((item.seq, item.records[chunk.sent].tag, text))
+        entry = chunk.entries[0]
+        chunk.lost.append((entry.item.seq, entry.tags[chunk.sent].tag, text))
         chunk.sent += 1
         self._backlog.first([chunk])
 
@@ -190,7 +190,7 @@ class Exchange:
         """All of it is answered: it leaves the outbox. A medium that lost every record is rejected."""
         for entry in chunk.entries:
             reasons = [reason for seq, tag, reason in chunk.lost if seq == entry.item.seq and tag is not None]
-            if reasons and len(reasons) == len(entry.item.records):
+            if reasons and len(reasons) == len(entry.records):
                 chunk.lost.append((entry.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
         await _on_disk(self._ledger.delivered([entry.item.seq for entry in chunk.entries], chunk.lost))
         self._backlog.settled(chunk)

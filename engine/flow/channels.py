@@ -1,7 +1,7 @@
-"""Joints between threads: bounded channels, reserved room, a shared stop, and meters that say where the time goes.
+"""What lies between threads: bounded channels, a semaphore, a shared stop, and meters that say where the time goes.
 
-Nothing here knows pictures. A stage takes from one channel, works, and puts into the next; a channel that is
-full makes the stage before it wait, so memory is bounded by the sum of the channels, whatever the catalogue's size.
+Nothing here knows pictures. A stage takes from one channel, works, and puts into the next. A channel that is full makes
+the stage before it wait, so memory is bounded by the sum of the channels, whatever the size of the catalogue.
 """
 
 import threading
@@ -119,7 +119,7 @@ class Channel(Generic[T]):
         stop.on_stop(self._wake)
 
     def put(self, item: T, meter: Meter | None = None) -> None:
-        """Hand an item over; waits for room. Raises `Stopped` when the run ends."""
+        """Hand an item over; waits while the channel is full. Raises `Stopped` when the run ends."""
         weight = self._weight(item)
         with self._lock:
             if self._items and self._load + weight > self.capacity:
@@ -153,13 +153,6 @@ class Channel(Generic[T]):
                 self._writable.notify_all()
             return item
 
-    def put_back(self, item: T) -> None:
-        """Return an item that was taken, ahead of the others and whatever the capacity: its taker must not wait."""
-        with self._lock:
-            self._items.appendleft(item)
-            self._load += self._weight(item)
-            self._readable.notify()
-
     def close(self) -> None:
         """No more items will come; what is queued can still be taken."""
         with self._lock:
@@ -175,46 +168,44 @@ class Channel(Generic[T]):
             self._writable.notify_all()
 
 
-class Room:
-    """Room that is reserved before work begins and given back when the work has left: a weighted semaphore.
+class WeightedSemaphore:
+    """A share of something limited, taken before work begins and given back when it has ended.
 
-    A reservation larger than the whole room is granted when nothing else is reserved.
+    `capacity` is in units of the caller's choice (places, pixels). A request for more than the whole capacity is
+    granted when nothing else is taken: a limit must not become a dead end.
     """
 
-    def __init__(self, capacity: int, stop: Stop) -> None:
+    def __init__(self, capacity: int, stop: Stop, taken: int = 0) -> None:
+        """`taken` is in use from the beginning, be it more than the capacity."""
         self.capacity = capacity
         self._stop = stop
-        self._used = 0
+        self._taken = taken
         self._condition = threading.Condition()
         stop.on_stop(self._wake)
 
-    def reserve(self, amount: int = 1, meter: Meter | None = None) -> None:
-        """Wait until `amount` fits. Raises `Stopped` when the run ends."""
+    def acquire(self, amount: int = 1, meter: Meter | None = None) -> None:
+        """Wait until `amount` is free, and take it. Raises `Stopped` when the run ends."""
         with self._condition:
-            if self._used and self._used + amount > self.capacity:
+            if self._taken and self._taken + amount > self.capacity:
                 start = time.perf_counter()
-                while self._used and self._used + amount > self.capacity and not self._stop.is_set():
+                while self._taken and self._taken + amount > self.capacity and not self._stop.is_set():
                     self._condition.wait()
                 if meter:
                     meter.add(waiting_out=time.perf_counter() - start)
             if self._stop.is_set():
                 raise Stopped
-            self._used += amount
+            self._taken += amount
 
-    def take(self, amount: int) -> None:
-        """Count what is there already, without waiting (an outbox left by an earlier run)."""
+    def release(self, amount: int = 1) -> None:
+        """Give `amount` back."""
         with self._condition:
-            self._used += amount
-
-    def give_back(self, amount: int = 1) -> None:
-        with self._condition:
-            self._used -= amount
+            self._taken -= amount
             self._condition.notify_all()
 
     @property
-    def full(self) -> bool:
-        with self._condition:
-            return self._used >= self.capacity
+    def taken(self) -> int:
+        """How much is in use."""
+        return self._taken
 
     def _wake(self) -> None:
         with self._condition:

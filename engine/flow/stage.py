@@ -32,12 +32,12 @@ class Stage:
         for thread in tuple(self._threads):
             thread.start()
 
-    def join(self, timeout: float) -> bool:
-        """Wait for some thread of the stage; False once all have left."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for some thread of the stage to end; True once all have left."""
         thread = next(iter(tuple(self._threads)), None)
         if thread:
             thread.join(timeout)
-        return thread is not None
+        return not self._threads
 
     def replace(self, thread: threading.Thread) -> None:
         """Give up a thread that hangs in the operating system, and start another in its place."""

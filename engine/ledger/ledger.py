@@ -1,8 +1,8 @@
-"""The ledger: which medium stands where, and the outbox of records that the API has not yet said yes to.
+"""The ledger: which medium stands where, and the outbox of results that have not yet arrived where they go.
 
-SQLite in WAL mode on a local disk. One thread writes (writer.py); any thread reads. A medium's records enter the outbox
-in the same transaction that ends its tagging, and leave it only after the API's answer, so a kill at any moment loses
-nothing that was computed and repeats at most the batches in flight.
+SQLite in WAL mode on a local disk. One thread writes (writer.py); any thread reads. A medium's results enter the outbox
+in the same transaction that ends its tagging, one entry a sink, and leave it only after the sink's yes. So a kill at
+any moment loses nothing that was computed and repeats at most the batches in flight.
 """
 
 import json
@@ -16,9 +16,12 @@ from pathlib import Path
 from engine.errors import LedgerError
 from engine.ledger.schema import LedgerView, OutboxItem, create, explained
 from engine.ledger.writer import Writer
-from engine.types import FileState, Media, Outcome, Tagged
+from engine.types import Entry, FileState, Media, Outcome, Tagged
 
 __all__ = ["FileState", "Ledger", "OutboxItem"]
+
+_LIST = "(SELECT value FROM json_each(?))"
+"""A list as one parameter: the number of parameters is limited, the size of a page is not."""
 
 
 class Ledger(LedgerView):
@@ -29,8 +32,8 @@ class Ledger(LedgerView):
     """
 
     def __init__(self, path: Path, on_error: Callable[[LedgerError], None] = lambda _: None) -> None:
-        self._on_outbox: Callable[[], None] = lambda: None
-        self._on_room: Callable[[int], None] = lambda _: None
+        self._on_commit: list[Callable[[], None]] = []
+        self._on_settled: Callable[[int], None] = lambda _: None
         with ExitStack() as undo, explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(path)
@@ -38,7 +41,7 @@ class Ledger(LedgerView):
             create(path)
             super().__init__(path)
             undo.callback(super().close)
-            self._writer = Writer(path, lambda: self._on_outbox(), on_error)
+            self._writer = Writer(path, self._committed, on_error)
             undo.pop_all()
         self.identity = self.meta("identity") or ""
 
@@ -48,13 +51,17 @@ class Ledger(LedgerView):
         super().close()
         self._lock_file.close()
 
-    def on_outbox(self, wake: Callable[[], None]) -> None:
-        """Call `wake` (from the writer's thread) after each commit: there may be something to deliver."""
-        self._on_outbox = wake
+    def on_commit(self, wake: Callable[[], None]) -> None:
+        """Call `wake` too, from the writer's thread, after each commit: there may be something in the outbox."""
+        self._on_commit.append(wake)
 
-    def on_room(self, give_back: Callable[[int], None]) -> None:
-        """Call `give_back` with the number of media that a commit settled without, or out of, the outbox."""
-        self._on_room = give_back
+    def on_settled(self, settled: Callable[[int], None]) -> None:
+        """Call `settled` with the number of media that a commit settled without, or out of, the outbox."""
+        self._on_settled = settled
+
+    def _committed(self) -> None:
+        for wake in self._on_commit:
+            wake()
 
     # What the ledger is for: settings that must not change between runs.
 
@@ -109,21 +116,28 @@ class Ledger(LedgerView):
 
     # The tagging side.
 
-    def store(self, tagged: Sequence[Tagged]) -> Future[None]:
-        """A batch's results into the outbox, in one transaction. Media without records have nothing to wait for."""
+    def store(self, tagged: Sequence[Tagged], entries: Mapping[str, Sequence[Entry | None]]) -> Future[None]:
+        """A batch's results, in one transaction. `entries`: what goes to each sink, by its name, in the batch's order.
+
+        A medium of which nothing goes anywhere is done.
+        """
         now = time.time()
-        rows = [(t.media.id, json.dumps(t.records, ensure_ascii=False, separators=(",", ":"))) for t in tagged]
-        outcomes = [(Outcome.OUTBOX if t.records else Outcome.DONE, now, t.media.id) for t in tagged]
+        rows = [
+            (sink, item.media.id, entry)
+            for sink, row in entries.items()
+            for item, entry in zip(tagged, row, strict=True)
+            if entry is not None
+        ]
+        waiting = {media_id for _, media_id, _ in rows}
+        outcomes = [
+            (Outcome.OUTBOX if item.media.id in waiting else Outcome.DONE, now, item.media.id) for item in tagged
+        ]
 
         def change(connection: sqlite3.Connection) -> None:
             _many(connection, "UPDATE media SET outcome = ?, reason = NULL, changed = ? WHERE id = ?", outcomes)
-            _many(
-                connection,
-                "INSERT OR REPLACE INTO outbox (media_id, records) VALUES (?, ?)",
-                [row for row, item in zip(rows, tagged, strict=True) if item.records],
-            )
+            _many(connection, "INSERT OR REPLACE INTO outbox (sink, media_id, entry) VALUES (?, ?, ?)", rows)
 
-        return self._settle(change, lambda: sum(not item.records for item in tagged))
+        return self._settle(change, lambda: len(tagged) - len(waiting))
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         """A medium that was not tagged: failed or skipped, with the reason for the user."""
@@ -138,15 +152,16 @@ class Ledger(LedgerView):
             lambda: 1,
         )
 
-    # The delivery side.
+    # The sinks' side.
 
     def delivered(self, seqs: Sequence[int], rejected: Sequence[tuple[int, str | None, str]] = ()) -> Future[None]:
-        """The API's yes: these media leave the outbox.
+        """A sink's yes: these entries leave the outbox. A medium of which none is left is done.
 
         `rejected` names what the yes left out: (seq, tag, reason), tag None for all of a medium's records.
         """
         now = time.time()
         whole = {seq: reason for seq, tag, reason in rejected if tag is None}
+        leaving = json.dumps([*{*seqs, *whole}])
         left = 0
 
         def change(connection: sqlite3.Connection) -> None:
@@ -158,14 +173,22 @@ class Ledger(LedgerView):
             )
             _many(
                 connection,
-                "UPDATE media SET outcome = ?, reason = ?, changed = ? "
+                "UPDATE media SET outcome = 'rejected', reason = ?, changed = ? "
                 "WHERE id = (SELECT media_id FROM outbox WHERE seq = ?)",
-                [
-                    (Outcome.REJECTED if seq in whole else Outcome.DONE, whole.get(seq), now, seq)
-                    for seq in {*seqs, *whole}
-                ],
+                [(reason, now, seq) for seq, reason in whole.items()],
             )
-            left = _many(connection, "DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in {*seqs, *whole}])
+            left_by = connection.execute(f"SELECT media_id FROM outbox WHERE seq IN {_LIST}", (leaving,)).fetchall()
+            connection.execute(f"DELETE FROM outbox WHERE seq IN {_LIST}", (leaving,))
+            ended = connection.execute(
+                f"SELECT DISTINCT m.value FROM {_LIST} m WHERE m.value NOT IN (SELECT media_id FROM outbox)",
+                (json.dumps([media_id for (media_id,) in left_by]),),
+            ).fetchall()
+            left = len(ended)
+            _many(
+                connection,
+                "UPDATE media SET outcome = 'done', changed = ? WHERE id = ? AND outcome = 'outbox'",
+                [(now, media_id) for (media_id,) in ended],
+            )
 
         return self._settle(change, lambda: left)
 
@@ -174,9 +197,9 @@ class Ledger(LedgerView):
         return self._writer.submit(lambda c: _many(c, "UPDATE outbox SET sent = ? WHERE seq = ?", [(sent, seq)]))
 
     def _settle(self, change: Callable[[sqlite3.Connection], object], count: Callable[[], int]) -> Future[None]:
-        """Submit a change after whose commit `count` media need no room in the outbox any more."""
+        """Submit a change after whose commit `count` media need no place in the outbox any more."""
         future = self._writer.submit(change)
-        future.add_done_callback(lambda done: None if done.exception() else self._on_room(count()))
+        future.add_done_callback(lambda done: None if done.exception() else self._on_settled(count()))
         return future
 
 
@@ -204,8 +227,11 @@ def _many(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[object,
 
 
 def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -> int:
-    """Make these media pending; the number of those whose old records left the outbox with it."""
-    dropped = _many(connection, "DELETE FROM outbox WHERE media_id = ?", [(item.id,) for item in media])
+    """Make these media pending; the number of those whose old results left the outbox with it."""
+    ids = json.dumps([item.id for item in media])
+    sql = f"SELECT count(DISTINCT media_id) FROM outbox WHERE media_id IN {_LIST}"
+    dropped = int(connection.execute(sql, (ids,)).fetchone()[0])
+    connection.execute(f"DELETE FROM outbox WHERE media_id IN {_LIST}", (ids,))
     _many(
         connection,
         "INSERT INTO media (id, wire_id, storage_url, outcome, changed) VALUES (?, ?, ?, 'pending', ?) "

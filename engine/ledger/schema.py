@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
 from engine.errors import LedgerError
-from engine.types import FileState, Media, Outcome, Record
+from engine.types import Entry, FileState, Media, Outcome
 
 MIGRATIONS = (
     # From version 0, an empty file, to 1; a change of the tables is one more script here, and none of these is changed.
@@ -38,6 +38,21 @@ CREATE TABLE refused (                -- single records the API gave a reason ag
 );
 INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))));
 """,
+    # To 2: several sinks, each with entries of its own. Until then there was one, the media API.
+    """
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink TEXT NOT NULL,
+    media_id INTEGER NOT NULL REFERENCES media (id),
+    entry BLOB NOT NULL,              -- in the sink's own form; the media API's is JSON: [[tag, score], ...]
+    sent INTEGER NOT NULL DEFAULT 0,  -- how many of its records the API has answered (single mode)
+    UNIQUE (media_id, sink)
+);
+INSERT INTO entries (seq, sink, media_id, entry, sent) SELECT seq, 'media API', media_id, records, sent FROM outbox;
+DROP TABLE outbox;
+ALTER TABLE entries RENAME TO outbox;
+CREATE INDEX outbox_by_sink ON outbox (sink, seq);
+""",
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -45,11 +60,11 @@ T = TypeVar("T")
 
 
 class OutboxItem(NamedTuple):
-    """A medium whose records wait for the API; the first `sent` of them are already answered."""
+    """What one sink has still to take of one medium; the first `sent` records of it have arrived already."""
 
     seq: int
     media: Media
-    records: tuple[Record, ...]
+    entry: Entry
     sent: int
 
 
@@ -92,7 +107,7 @@ class LedgerView:
             )
         )
 
-    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
         """Failed media with id > after, ascending, with the state of the file that failed, if there was one."""
         return self._read(
             "SELECT id, storage_url, wire_id, file_size, file_time FROM media "
@@ -101,16 +116,18 @@ class LedgerView:
             lambda i, url, wire, size, time: (_media(i, url, wire), None if size is None else FileState(size, time)),
         )
 
-    def outbox(self, after: int, limit: int) -> list[OutboxItem]:
-        """Media whose records wait for the API, in the order they were tagged, with seq > after."""
+    def outbox(self, sink: str, after: int, limit: int) -> list[OutboxItem]:
+        """What waits for this sink, in the order it was tagged, with seq > after."""
         return self._read(
-            "SELECT m.id, m.storage_url, m.wire_id, o.seq, o.records, o.sent FROM outbox o "
-            "JOIN media m ON m.id = o.media_id WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
-            (after, limit),
-            lambda i, url, wire, seq, records, sent: OutboxItem(
-                seq, _media(i, url, wire), tuple(Record(*pair) for pair in json.loads(records)), sent
-            ),
+            "SELECT m.id, m.storage_url, m.wire_id, o.seq, o.entry, o.sent FROM outbox o "
+            "JOIN media m ON m.id = o.media_id WHERE o.sink = ? AND o.seq > ? ORDER BY o.seq LIMIT ?",
+            (sink, after, limit),
+            lambda i, url, wire, seq, entry, sent: OutboxItem(seq, _media(i, url, wire), entry, sent),
         )
+
+    def in_outbox(self) -> int:
+        """How many media have something in the outbox."""
+        return self._read("SELECT count(DISTINCT media_id) FROM outbox", (), int)[0]
 
     def counts(self) -> dict[Outcome, int]:
         """How many media stand at each outcome; outcomes without media are there with 0."""

@@ -15,15 +15,13 @@ of one as long as there were a thousand (docs/decisions/few-calls-in-fit.md).
 `tests/engine/reference.py` holds the same in a slow and readable form.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import ModelError
-from engine.types import Preprocessing, Rgb
+from engine.types import Rgb
 
 _Float = npt.NDArray[np.float32]
 
@@ -163,22 +161,3 @@ def _place(picture: npt.NDArray[Any], out: Rgb) -> None:
     """Puts uint8 [h, w, 3] in the middle of the canvas, where it leaves even padding, and repeats its edges."""
     rows, columns = ((outer - inner) // 2 for outer, inner in zip(out.shape[:2], picture.shape[:2], strict=True))
     cv2.copyMakeBorder(picture, rows, rows, columns, columns, cv2.BORDER_REPLICATE, dst=out)
-
-
-def fit_for(preprocessing: Preprocessing) -> Callable[[Rgb, Rgb], None]:
-    """Returns the function that fits a decoded picture into a row of this model's batch, (rgb, row).
-
-    Raises:
-        ModelError: the manifest names a family that this version does not know.
-    """
-    if preprocessing.kind != "deepdanbooru":
-        raise ModelError(
-            f"The model asks for the preprocessing {preprocessing.kind!r}, but this version knows only 'deepdanbooru': "
-            "update the engine or convert the model again."
-        )
-    height, width = preprocessing.height, preprocessing.width
-
-    def fit_row(rgb: Rgb, row: Rgb) -> None:
-        fit(rgb, height, width, row)
-
-    return fit_row

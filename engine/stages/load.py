@@ -4,129 +4,128 @@ Two groups of threads with a channel between them that is bounded by bytes: read
 more of them than cores; decoders compute, so there are as many as cores.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 
 from engine.config import RunConfig
-from engine.errors import MediumError, NotAPicture, Unreadable
-from engine.flow.channels import Channel, Meter, Room, Stop
-from engine.flow.stage import Stage
-from engine.pictures.decode import decode, probe
-from engine.pictures.fit import fit_for
+from engine.errors import MediumError, NotAPicture, Stopped, Unreadable
+from engine.families.family import Family
+from engine.flow.channels import Channel, Meter, Stop, WeightedSemaphore
 from engine.stages.batch import Batcher
 from engine.stages.storage_watch import ReadWatch, RootWatch
-from engine.stages.ticket import InFlight
+from engine.stages.ticket import Ticket
 from engine.storage.folder import Storage
-from engine.types import FileState, Job, Media, Outcome, Preprocessing
+from engine.types import Rgb
+
+Loaded = tuple[Ticket, bytes]
+"""A medium and its whole file."""
 
 SMALLEST = 256_000
-"""Bytes that a file counts for at least: of tiny ones 256 MB would hold a whole catalogue, and its media with it."""
+"""Bytes that a file counts for at least in the read-ahead. Without it, the 256 MB would hold a whole catalogue of tiny
+files, and the memory of their tickets would grow with the catalogue."""
 
-Failed = Callable[[Media, Outcome, str, FileState | None], None]
-"""Called with the medium, failed or skipped, the reason, and the state of its file if there is one."""
+
+def weight(loaded: Loaded) -> int:
+    """What a file that was read counts for in the read-ahead, in bytes."""
+    return max(len(loaded[1]), SMALLEST)
 
 
 class Loader:
-    """Reads, decodes and fits; gives rows to the batcher, failures to `failed`, and tells `passed` of each success."""
+    """Reads, decodes and fits; gives rows to the batcher."""
 
     def __init__(
         self,
         storage: Storage,
-        preprocessing: Preprocessing,
-        config: RunConfig,
+        family: Family,
+        todo: Channel[Ticket],
+        loaded: Channel[Loaded],
         batcher: Batcher,
-        todo: Channel[Job],
-        in_flight: InFlight,
-        passed: Callable[[], None],
-        failed: Failed,
-        root: RootWatch,
         reads: ReadWatch,
+        root: RootWatch,
+        config: RunConfig,
         stop: Stop,
     ) -> None:
-        self._root, self._reads = root, reads
         self._storage = storage
-        self._fit = fit_for(preprocessing)
-        self._shape = (preprocessing.height, preprocessing.width, 3)
-        self._config = config
-        self._batcher = batcher
+        self._family = family
         self._todo = todo
-        self._in_flight = in_flight
-        self._passed = passed
-        self._failed = failed
-        self.loaded: Channel[tuple[Media, bytes]] = Channel(
-            config.read_ahead, stop, weight=lambda item: max(len(item[1]), SMALLEST)
-        )
-        # Decoded pictures share one budget, so that several 60 MP ones at once do not add up; one of the largest size
-        # always passes.
-        self._pixels = Room(config.max_pixels, stop)
+        self._loaded = loaded
+        self._batcher = batcher
+        self._reads = reads
+        self._root = root
+        self._config = config
+        self._stop = stop
+        # Decoded pictures share one budget of pixels, so that several of 60 MP at once do not add up. One larger than
+        # all of it passes alone.
+        self._pixels = WeightedSemaphore(config.max_pixels, stop)
         self.reading = Meter("read")
         self.decoding = Meter("decode")
         self.reading.depth = todo.__len__
-        self.decoding.depth = self.loaded.__len__
+        self.decoding.depth = loaded.__len__
 
     def read(self) -> None:
         """A reader's thread."""
-        while True:
-            job = self._todo.get(self.reading)
-            away = self._root.away
-            self._reads.begin(job.media)
-            with self.reading.working():
-                result = self._try_to_read(job.media.storage_url)
-            if not self._reads.end():
-                return  # given up meanwhile: the medium has failed, and another thread has taken this one's place
-            if isinstance(result, bytes):
-                self.loaded.put((job.media, result), self.reading)
-            elif result.fleeting and self._root.wait_until_there(away, final=job.last_chance):
-                self._todo.put_back(job)
-            else:
-                self._unreadable(job, result)
+        while self._read(self._todo.get(self.reading)):
+            pass
 
-    def give_up_hanging(self, stage: Stage) -> None:
-        """Fail reads that got no answer, and replace their threads; called now and then."""
-        for media in self._reads.give_up(stage.replace):
-            self._batcher.drop()
-            self._failed(media, Outcome.FAILED, "the storage gave no answer in time (--read-timeout)", None)
+    def _read(self, ticket: Ticket) -> bool:
+        """Read one medium's file; False if the read was given up meanwhile, and with it this thread."""
+        while True:
+            away_before = self._root.away
+            self._reads.begin(ticket)
+            with self.reading.working():
+                result = self._try_to_read(ticket.media.storage_url)
+            if not self._reads.end():
+                return False  # the medium has failed, and another thread has taken this one's place
+            if isinstance(result, bytes):
+                self._loaded.put((ticket, result), self.reading)
+                return True
+            if not self._is_worth_another_try(ticket, result, away_before):
+                return True
 
     def _try_to_read(self, key: str) -> bytes | Unreadable:
         try:
             return self._storage.read(key, max_bytes=self._config.max_file_size)
-        except Unreadable as error:
-            return error
+        except Unreadable as error:  # a copy: the one that was raised holds its callers' variables, and so the ticket
+            return Unreadable(str(error), missing=error.missing, fleeting=error.fleeting)
 
-    def _unreadable(self, job: Job, error: Unreadable) -> None:
-        if error.fleeting and not job.last_chance:
-            if self._in_flight.wait_for_second_chance(job.media):
-                self._batcher.drop()
-            else:
-                self._todo.put_back(replace(job, last_chance=True))  # too many wait: then it is now
-            return
-        self._batcher.drop()
-        state = None if error.missing else self._storage.state(job.media.storage_url)
-        self._failed(job.media, Outcome.FAILED, str(error), state)
+    def _is_worth_another_try(self, ticket: Ticket, error: Unreadable, away_before: int) -> bool:
+        """After a failed read: True to read again now; else the ticket is settled, or waits for its second chance."""
+        if error.fleeting:
+            if self._root.wait_until_there(away_before, final=ticket.last_chance):
+                if self._stop.is_set():
+                    raise Stopped
+                return True
+            if not ticket.last_chance:
+                if ticket.wait_for_second_chance():
+                    return False
+                ticket.last_chance = True  # too many wait: then it is now
+                return True
+        file = None if error.missing else self._storage.state(ticket.media.storage_url)
+        ticket.fail(str(error), file)
+        return False
 
     def decode(self) -> None:
         """A decoder's thread."""
-        row = np.empty(self._shape, np.uint8)
+        shape = self._family.preprocessing
+        row = np.empty((shape.height, shape.width, 3), np.uint8)
         while True:
-            media, data = self.loaded.get(self.decoding)
-            try:
-                self._decode_into(row, data, media.storage_url)
-            except MediumError as error:
-                self._batcher.drop()
-                outcome = Outcome.SKIPPED if isinstance(error, NotAPicture) else Outcome.FAILED
-                self._failed(media, outcome, str(error), self._storage.state(media.storage_url))
-                continue
-            self._passed()
-            self._batcher.add(media, row, self.decoding)
+            self._decode(row, *self._loaded.get(self.decoding))
 
-    def _decode_into(self, row: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], data: bytes, name: str) -> None:
-        header = probe(data, name)
-        pixels = min(header.width * header.height, self._config.max_pixels)
-        self._pixels.reserve(pixels, self.decoding)  # waiting for room is not being busy
+    def _decode(self, row: Rgb, ticket: Ticket, data: bytes) -> None:
+        key = ticket.media.storage_url
+        try:
+            self._decode_into(row, data, key)
+        except NotAPicture as error:
+            ticket.skip(str(error), self._storage.state(key))
+        except MediumError as error:
+            ticket.fail(str(error), self._storage.state(key))
+        else:
+            self._batcher.add(ticket, row, self.decoding)
+
+    def _decode_into(self, row: Rgb, data: bytes, key: str) -> None:
+        pixels = min(self._family.pixels(data, key), self._config.max_pixels)
+        self._pixels.acquire(pixels, self.decoding)  # waiting for its share is not being busy
         try:
             with self.decoding.working():
-                self._fit(decode(data, name, max_pixels=self._config.max_pixels), row)
+                self._family.fit(self._family.decode(data, key, max_pixels=self._config.max_pixels), row)
         finally:
-            self._pixels.give_back(pixels)
+            self._pixels.release(pixels)

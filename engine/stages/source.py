@@ -6,17 +6,11 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
 
-from engine.config import RunConfig
+from engine.config import RunConfig, Waits
 from engine.flow.channels import Channel, Meter, Stop
-from engine.stages.batch import Batcher
-from engine.stages.ticket import InFlight
+from engine.stages.ticket import InFlight, Ticket
 from engine.storage.folder import Storage
-from engine.types import FileState, Job, Media, Outcome, Position
-
-SECOND_CHANCE_S = 5.0
-"""A "not found" is cached by an SMB client for some seconds; after that the file is asked for once more."""
-FULL_SWEEP_S = 3600.0
-"""Media become visible out of id order, when their download ends: behind the tail, only a full sweep finds them."""
+from engine.types import FileState, Media, Outcome, Position
 
 RETRIED = (Outcome.FAILED, Outcome.REJECTED)
 """What `--retry-failed` tries again."""
@@ -30,11 +24,11 @@ class Catalogue(Protocol):
         ...
 
 
-class Register(Protocol):
-    """What remembers which media are settled: the ledger."""
+class Admission(Protocol):
+    """What knows which media are still to be tagged: the ledger."""
 
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]: ...
-    def failed(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]: ...
+    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]: ...
     def retry(self, media: Sequence[Media]) -> Future[None]: ...
 
 
@@ -44,17 +38,17 @@ class Source:
     def __init__(
         self,
         catalogue: Catalogue,
-        register: Register,
+        admission: Admission,
         storage: Storage,
         in_flight: InFlight,
-        batcher: Batcher,
-        todo: Channel[Job],
+        todo: Channel[Ticket],
         config: RunConfig,
+        waits: Waits,
         stop: Stop,
     ) -> None:
-        self._catalogue, self._register, self._storage = catalogue, register, storage
-        self._in_flight, self._batcher, self._todo = in_flight, batcher, todo
-        self._config, self._stop = config, stop
+        self._catalogue, self._admission, self._storage = catalogue, admission, storage
+        self._in_flight, self._todo = in_flight, todo
+        self._config, self._waits, self._stop = config, waits, stop
         self._left = config.limit
         self.meter = Meter("source")
         self.position = Position()
@@ -63,19 +57,19 @@ class Source:
         """The stage's thread: ends when the catalogue does, or with `follow` never."""
         self._retry_changed()
         tail = self._sweep(self._config.segment_start, RETRIED if self._config.retry_failed else ())
-        full_sweep_due = time.monotonic() + FULL_SWEEP_S
+        full_sweep_due = time.monotonic() + self._waits.full_sweep
         while self._config.follow and self._left != 0 and not self._stop.event.wait(self._config.follow):
             if time.monotonic() < full_sweep_due:
                 tail = self._sweep(tail)
             else:
                 self._retry_changed()
                 tail = self._sweep(self._config.segment_start)
-                full_sweep_due = time.monotonic() + FULL_SWEEP_S
+                full_sweep_due = time.monotonic() + self._waits.full_sweep
 
     def close(self) -> None:
         """Tell the stages behind that nothing more will come."""
         self._todo.close()
-        self._batcher.close()
+        self._in_flight.close()
 
     def _sweep(self, start: int, again: Collection[Outcome] = ()) -> int:
         """Hand on every medium with id >= start that is still to be tagged; the id after the last one seen.
@@ -86,41 +80,41 @@ class Source:
         while self._left != 0:
             with self.meter.working(items=0):
                 page = self._catalogue.segment(start, self._config.segment_size)
-                todo = self._register.admit(page, again) if page else []
+                admitted = self._admission.admit(page, again) if page else []
             if not page:
                 break
-            for media in todo:
-                if self._left != 0 and self._in_flight.enter(media, self.meter):
-                    self._hand_on(Job(media))
+            for media in admitted:
+                if self._left != 0 and self._hand_on(self._in_flight.admit(media, self.meter)):
                     self._left = None if self._left is None else self._left - 1
             start = max(media.id for media in page) + 1
             self._passed(page)
         self.position = replace(self.position, ended=True)
-        self._batcher.pause()
         self._second_chances()
         return start
 
-    def _hand_on(self, job: Job) -> None:
-        self._batcher.expect()
+    def _hand_on(self, ticket: Ticket | None) -> bool:
+        if ticket is None:
+            return False
         self.meter.add(items=1)
-        self._todo.put(job, self.meter)
+        self._todo.put(ticket, self.meter)
+        return True
 
     def _second_chances(self) -> None:
-        """Wait until all media are settled; those whose read failed are tried once more."""
+        """Wait until all media are settled; those whose read failed are read once more."""
         waiting = self._in_flight.second_chances()
         if waiting:
-            self._stop.event.wait(SECOND_CHANCE_S)
-        for media in waiting:
-            self._hand_on(Job(media, last_chance=True))
+            self._stop.event.wait(self._waits.second_chance)
+        while waiting:
+            self._hand_on(waiting.pop(0))
         self._in_flight.second_chances()
 
     def _retry_changed(self) -> None:
         """Make failed media pending again whose file is another now."""
         after = -1
-        while page := self._register.failed(after):
+        while page := self._admission.failed_media(after):
             again = [media for media, file in page if self._is_another(media.storage_url, file)]
             if again:
-                self._register.retry(again).result()
+                self._admission.retry(again).result()
             after = page[-1][0].id
             if self._stop.is_set():
                 return

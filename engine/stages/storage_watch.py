@@ -4,16 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from engine.config import WAITS, Waits
 from engine.errors import StorageError
 from engine.flow.channels import Stop
+from engine.stages.ticket import Ticket
 from engine.storage.folder import Storage
-from engine.types import Media
-
-LOOK_S = 0.5
-"""One look at the root in this time is enough for a thousand missing files, which are all asked for once more."""
-
-AWAY_S = 5.0
-"""How often a root that is away is looked for."""
 
 
 class RootWatch:
@@ -22,8 +17,8 @@ class RootWatch:
     Readers ask after a failed read. One of them looks; while the root is away all wait here, and nothing fails.
     """
 
-    def __init__(self, storage: Storage, stop: Stop, say: Callable[[str], None]) -> None:
-        self._storage, self._stop, self._say = storage, stop, say
+    def __init__(self, storage: Storage, stop: Stop, say: Callable[[str], None], waits: Waits = WAITS) -> None:
+        self._storage, self._stop, self._say, self._waits = storage, stop, say, waits
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self.away = 0  # how often the root was away in this run
@@ -36,7 +31,7 @@ class RootWatch:
         """
         failed = time.monotonic()
         with self._lock:
-            if self.away == seen and self._looked < (failed if final else failed - LOOK_S):
+            if self.away == seen and self._looked < (failed if final else failed - self._waits.root_look):
                 self._looked = time.monotonic()
                 if not self._storage.root_alive():
                     self._wait()
@@ -45,7 +40,7 @@ class RootWatch:
     def _wait(self) -> None:
         self.away += 1
         self._say("the storage root is not there: waiting for it; nothing is marked as failed")
-        while not self._stop.event.wait(AWAY_S):
+        while not self._stop.event.wait(self._waits.root_away):
             if self._storage.root_alive():
                 self._say("the storage root is back")
                 return
@@ -60,12 +55,12 @@ class ReadWatch:
     def __init__(self, timeout_s: float, most_given_up: int) -> None:
         self._timeout_s, self._most = timeout_s, most_given_up
         self._lock = threading.Lock()
-        self._reading: dict[threading.Thread, tuple[Media, float]] = {}
+        self._reading: dict[threading.Thread, tuple[Ticket, float]] = {}
         self._hanging: set[threading.Thread] = set()  # given up, and not back
 
-    def begin(self, media: Media) -> None:
+    def begin(self, ticket: Ticket) -> None:
         with self._lock:
-            self._reading[threading.current_thread()] = (media, time.monotonic())
+            self._reading[threading.current_thread()] = (ticket, time.monotonic())
 
     def end(self) -> bool:
         """False if the read was given up meanwhile: its result is nobody's any more."""
@@ -73,7 +68,7 @@ class ReadWatch:
             self._hanging.discard(threading.current_thread())
             return self._reading.pop(threading.current_thread(), None) is not None
 
-    def give_up(self, replace: Callable[[threading.Thread], None]) -> list[Media]:
+    def give_up(self, replace: Callable[[threading.Thread], None]) -> list[Ticket]:
         """Take out the reads that have lasted too long, and `replace` their threads before any of them can return.
 
         Raises `StorageError` when more hang than is bearable: it is not these files, and each costs a thread.
@@ -81,7 +76,7 @@ class ReadWatch:
         now = time.monotonic()
         with self._lock:
             late = [
-                (thread, media) for thread, (media, since) in self._reading.items() if now - since > self._timeout_s
+                (thread, ticket) for thread, (ticket, since) in self._reading.items() if now - since > self._timeout_s
             ]
             for thread, _ in late:
                 del self._reading[thread]
@@ -92,4 +87,4 @@ class ReadWatch:
                     f"{len(self._hanging)} reads got no answer from the storage within {self._timeout_s:.0f} s: is "
                     "the share still connected? The same command goes on when it is"
                 )
-        return [media for _, media in late]
+        return [ticket for _, ticket in late]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from engine.api.access import ApiConfig, Token
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
+from engine.api.messages import similarity
 from engine.delivery.chunks import Limits
 from engine.delivery.loop import Delivery
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Record, Tagged
+from engine.types import Media, Tagged, TagScore
+from tests.support import ledgers
 from tests.support.media_server import MediaServer
 
 TOKEN = "a-token-for-tests"
@@ -19,16 +21,16 @@ TOKEN = "a-token-for-tests"
 def tagged(count: int, tags: int = 3, first: int = 1) -> list[Tagged]:
     """Media with records, ids from `first`; odd ids came as strings."""
     return [
-        Tagged(
+        ledgers.tagged(
             Media(i, f"{i}.jpg", i if i % 2 else str(i)),
-            tuple(Record(f"tag {t} of {i}: 赤", f"0.{900 - t}") for t in range(tags)),
+            *(TagScore(f"tag {t} of {i}: 赤", (900 - t) / 1000) for t in range(tags)),
         )
         for i in range(first, first + count)
     ]
 
 
 def expected(media: Iterable[Tagged]) -> dict[tuple[str, str], str]:
-    return {(str(m.media.id), r.tag): r.similarity for m in media for r in m.records}
+    return {(str(m.media.id), tag): similarity(score) for m in media for tag, score in m.tags}
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Bench:
 
     def put(self, media: list[Tagged]) -> None:
         self.ledger.admit([item.media for item in media])
-        self.ledger.store(media).result(30)
+        ledgers.store(self.ledger, media).result(30)
 
     @contextmanager
     def delivering(self, *, bulk: bool = True, limits: Limits | None = None, **settings) -> Iterator[Delivery]:
@@ -52,7 +54,7 @@ class Bench:
         )
         api = MediaApi(config, Token(TOKEN))
         delivery = Delivery(self.ledger, api, limits)
-        self.ledger.on_outbox(delivery.wake)
+        self.ledger.on_commit(delivery.wake)
         delivery.start()
         try:
             yield delivery

@@ -6,15 +6,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.config import RunConfig
+from engine.config import RunConfig, Waits
+from engine.families import family_of
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Parts, Pipeline
+from engine.sink import Sink
 from engine.storage.folder import Storage, open_storage
 from engine.types import FileState, Media, Preprocessing
-from tests.support.sessions import TAGS, ColourSession
+from tests.support.ledgers import Waiting
+from tests.support.sessions import CATEGORIES, TAGS, ColourSession
 
 SHAPE = Preprocessing("deepdanbooru", 16, 16)
+QUICK = Waits(tick=0.02, second_chance=0.01, root_away=0.01)
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
 
 
@@ -60,10 +64,20 @@ def build(
     stop: Stop | None = None,
     say: Callable[[str], None] = lambda _: None,
     session: ColourSession | None = None,
-    waiting: int = 0,
+    sinks: Sequence[Sink] | None = None,
+    in_outbox: int = 0,
+    waits: Waits = QUICK,
     **settings,
 ) -> Pipeline:
-    """A pipeline without a delivery, to be run."""
-    store = open_storage(str(storage)) if isinstance(storage, Path) else storage
-    parts = Parts(catalogue, store, SHAPE, TAGS, 0.5, session or ColourSession(), ledger)
-    return Pipeline(parts, RunConfig(**settings), stop or Stop(), say, waiting)
+    """A pipeline whose results wait in the outbox, to be run."""
+    family = family_of(SHAPE)
+    parts = Parts(
+        catalogue=catalogue,
+        storage=open_storage(str(storage)) if isinstance(storage, Path) else storage,
+        family=family,
+        session=session or ColourSession(),
+        select=family.selection(TAGS, CATEGORIES, 0.5),
+        books=ledger,
+        sinks=[Waiting()] if sinks is None else sinks,
+    )
+    return Pipeline(parts, RunConfig(**settings), stop or Stop(), say=say, in_outbox=in_outbox, waits=waits)

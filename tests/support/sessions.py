@@ -5,6 +5,7 @@ import threading
 import numpy as np
 
 TAGS = ("dark", "bright", "red", "green", "blue")
+CATEGORIES = ("General",) * len(TAGS)
 
 
 class ColourSession:

@@ -1,5 +1,6 @@
 """When to ask again, how a chunk is cut, and when a chunk is taken for the cause. Pure: numbers in, numbers out."""
 
+import json
 from collections import deque
 
 from engine.api.answers import NotNow
@@ -7,7 +8,7 @@ from engine.api.backoff import Backoff, Gate
 from engine.delivery.backlog import MOST_HELD, READ_AHEAD, Backlog
 from engine.delivery.chunks import Chunk, Entry, Limits, failures_needed, fill
 from engine.ledger.schema import OutboxItem
-from engine.types import Media, Record
+from engine.types import Media
 
 AWAY = NotNow("refused", reached=False)
 BUSY = NotNow("503")
@@ -15,7 +16,7 @@ BUSY = NotNow("503")
 
 def items(*sizes: int) -> list[OutboxItem]:
     return [
-        OutboxItem(seq, Media(seq, "", seq), tuple(Record(f"t{i}", "0.900") for i in range(size)), 0)
+        OutboxItem(seq, Media(seq, "", seq), json.dumps([(f"t{i}", 0.9) for i in range(size)]), 0)
         for seq, size in enumerate(sizes, 1)
     ]
 

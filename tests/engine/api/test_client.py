@@ -15,7 +15,7 @@ from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, record_body
 from engine.errors import ApiAway, ApiError, Stopped, Unauthorized, WrongAddress
 from engine.flow.channels import Stop
-from engine.types import Media, Record
+from engine.types import Media, TagScore
 from tests.support.media_server import LOGIN_PAGE, MediaServer, always, at
 from tests.support.media_server import Reply as Told
 
@@ -54,7 +54,7 @@ def test_ids_as_strings_go_back_as_strings() -> None:
         (media,) = api.segment(0, 10)
         api.close()
     assert media == Media(2**62, "a", str(2**62))
-    assert record_body(media, Record("^_^ü", "0.500")) == (
+    assert record_body(media, TagScore("^_^ü", 0.500)) == (
         f'{{"mediaId": "{2**62}", "tagKey": "^_^ü", "similarity": "0.500"}}'.encode()
     )
 
@@ -155,7 +155,7 @@ def after(event: threading.Event, call: Callable[[], None]) -> None:
 
 def test_post_reports_what_the_service_means() -> None:
     media = Media(7, "x", 7)
-    body = bulk_body([record_body(media, Record("1girl", "0.998")), record_body(media, Record("o_o", "1.000"))])
+    body = bulk_body([record_body(media, TagScore("1girl", 0.998)), record_body(media, TagScore("o_o", 1.000))])
     with MediaServer(
         [], at([1], Told(413)), at([2], Told(422, b"bad tag")), at([3], Told(cut=True, store=True))
     ) as server:

@@ -3,14 +3,11 @@
 from engine.delivery.backlog import LINGER_S, Backlog
 from engine.delivery.chunks import Limits
 from engine.ledger.schema import OutboxItem
-from engine.types import Media, Record
+from engine.types import Media
 
 
 def outbox(count: int) -> list[OutboxItem]:
-    return [
-        OutboxItem(i, Media(i, f"{i}.jpg", i), (Record("a", "0.900"), Record("b", "0.800")), 0)
-        for i in range(1, count + 1)
-    ]
+    return [OutboxItem(i, Media(i, f"{i}.jpg", i), '[["a", 0.9], ["b", 0.8]]', 0) for i in range(1, count + 1)]
 
 
 def backlog(rows: list[OutboxItem], records: int = 10) -> Backlog:

@@ -13,7 +13,8 @@ from engine.delivery.chunks import Limits
 from engine.delivery.loop import GRACE_S, Delivery
 from engine.errors import LedgerError
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Record, Tagged
+from engine.types import Media, TagScore
+from tests.support import ledgers
 from tests.support.delivery import TOKEN, Bench, expected, tagged
 from tests.support.media_server import (
     MediaServer,
@@ -62,7 +63,7 @@ def test_records_of_a_medium_keep_their_order_in_single_mode(bench: Bench) -> No
     bench.deliver(bulk=False)
     for item in media:
         sent = [r["tagKey"] for q in bench.server.posts() for r in q.records if str(r["mediaId"]) == str(item.media.id)]
-        assert sent == [record.tag for record in item.records]
+        assert sent == [tag for tag, _ in item.tags]
 
 
 def test_as_many_requests_are_under_way_as_there_are_connections(bench: Bench) -> None:
@@ -114,7 +115,7 @@ def test_a_newer_row_of_a_medium_waits_for_the_older(bench: Bench) -> None:
 
     bench.server.rules.append(hold_first)
     (old,) = tagged(1)
-    new = Tagged(Media(1, "new.jpg", 1), (Record("newer", "0.700"),))
+    new = ledgers.tagged(Media(1, "new.jpg", 1), TagScore("newer", 0.700))
     bench.put([old])
     with bench.delivering(bulk=False, connections=4) as delivery:
         assert arrived.wait(30)
@@ -124,7 +125,7 @@ def test_a_newer_row_of_a_medium_waits_for_the_older(bench: Bench) -> None:
         assert delivery.join(30)
     newer = [index for index, q in enumerate(bench.server.posts()) if q.records[0]["tagKey"] == "newer"]
     older = [
-        index for index, q in enumerate(bench.server.posts()) if q.records[0]["tagKey"] in {r.tag for r in old.records}
+        index for index, q in enumerate(bench.server.posts()) if q.records[0]["tagKey"] in {tag for tag, _ in old.tags}
     ]
     assert max(older) < min(newer)
     assert bench.counts() == {"done": 4}

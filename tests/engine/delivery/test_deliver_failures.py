@@ -12,7 +12,8 @@ from engine.api.backoff import Backoff
 from engine.delivery.chunks import Limits
 from engine.errors import ApiAway, ApiError, Unauthorized, WrongAddress
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Outcome, Record, Tagged
+from engine.types import Media, Outcome, TagScore
+from tests.support import ledgers
 from tests.support.delivery import TOKEN, Bench, expected, tagged
 from tests.support.media_server import (
     FAILURES,
@@ -67,7 +68,7 @@ def test_single_mode_goes_on_at_the_first_unanswered_record(bench: Bench) -> Non
     bench.put(media)
     bench.server.rules.append(from_request(4, Reply(404)))
     bench.fails(WrongAddress, "404", bulk=False)
-    assert [item.sent for item in bench.ledger.outbox(0, 9)] == [4]
+    assert [item.sent for item in ledgers.outbox(bench.ledger)] == [4]
     bench.server.rules.clear()
     bench.deliver(bulk=False)
     release.set()
@@ -157,13 +158,13 @@ def test_a_medium_larger_than_the_service_takes_goes_in_pieces(bench: Bench) -> 
     assert bench.server.store == expected(media)
     pieces = [[r["tagKey"] for r in q.records] for q in bench.server.posts() if q.records[0]["mediaId"] == 7]
     sent = [tag for piece in pieces if len(piece) <= 10 for tag in piece]
-    assert sent == [record.tag for record in media[-1].records]
+    assert sent == [tag for tag, _ in media[-1].tags]
 
 
 def test_a_record_that_is_too_large_alone_is_refused_alone(bench: Bench) -> None:
     bench.server.rules.append(lambda q: Reply(413, b"huge") if len(q.body) > 2000 else None)
-    big = Tagged(Media(2, "b", 2), (Record("x", "0.9"), Record("y" * 3000, "0.800"), Record("z", "0.700")))
-    bench.put([*tagged(1), Tagged(big.media, (Record("x", "0.900"), *big.records[1:]))])
+    big = ledgers.tagged(Media(2, "b", 2), TagScore("x", 0.9), TagScore("y" * 3000, 0.800), TagScore("z", 0.700))
+    bench.put([*tagged(1), big])
     delivery = bench.deliver()
     assert bench.counts() == {"done": 2}
     assert [tag for media_id, tag in bench.server.store if media_id == "2"] == ["x", "z"]

@@ -1,11 +1,11 @@
-"""Channels, room and stages, with real threads."""
+"""Channels, the semaphore and stages, with real threads."""
 
 import threading
 
 import pytest
 
 from engine.errors import Stopped
-from engine.flow.channels import Channel, Closed, Meter, Room, Stop
+from engine.flow.channels import Channel, Closed, Meter, Stop, WeightedSemaphore
 from engine.flow.stage import Stage
 
 
@@ -90,7 +90,7 @@ def test_a_stage_that_raises_stops_the_run_and_is_not_lost() -> None:
     for stage in stages:
         stage.start()
     for stage in stages:
-        while stage.join(10):
+        while not stage.join(10):
             pass
     assert str(stop.error) == "broken stage"
 
@@ -115,22 +115,22 @@ def test_the_last_thread_of_a_stage_closes_the_next_channel() -> None:
     assert sorted(seen) == [2 * i for i in range(50)]
 
 
-def test_room_is_reserved_and_given_back() -> None:
+def test_what_is_taken_is_waited_for() -> None:
     stop = Stop()
-    room = Room(3, stop)
-    room.reserve(2)
+    semaphore = WeightedSemaphore(3, stop)
+    semaphore.acquire(2)
     entered = threading.Event()
-    thread = in_thread(lambda: (room.reserve(2), entered.set()))
+    thread = in_thread(lambda: (semaphore.acquire(2), entered.set()))
     assert not entered.is_set()
-    room.give_back(2)
+    semaphore.release(2)
     thread.join(10)
     assert entered.is_set()
 
 
-def test_a_reservation_larger_than_the_room_is_granted_alone() -> None:
-    room = Room(3, Stop())
-    room.reserve(10)
-    assert room.full
+def test_a_request_larger_than_the_capacity_is_granted_alone() -> None:
+    semaphore = WeightedSemaphore(3, Stop())
+    semaphore.acquire(10)
+    assert semaphore.taken == 10
 
 
 def test_meters_tell_work_from_waiting() -> None:

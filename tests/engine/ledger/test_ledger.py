@@ -13,14 +13,15 @@ from engine.errors import LedgerError
 from engine.ledger import schema as state
 from engine.ledger.ledger import FileState, Ledger
 from engine.ledger.schema import LedgerView
-from engine.types import Media, Outcome, Record, Tagged
+from engine.types import Media, Outcome, TagScore
+from tests.support.ledgers import outbox, store, tagged, tags
 
 
 def medium(number: int, url: str = "") -> Media:
     return Media(number, url or f"a/{number}.jpg", number)
 
 
-RECORDS = (Record("1girl", "0.998"), Record("long_hair", "0.987"))
+RECORDS = (TagScore("1girl", 0.998), TagScore("long_hair", 0.987))
 
 
 @pytest.fixture
@@ -33,36 +34,36 @@ def test_a_page_is_admitted_once_and_pending_until_stored(ledger: Ledger) -> Non
     page = [medium(1), medium(2)]
     assert ledger.admit(page) == page
     assert ledger.admit(page) == page  # still pending: the run that listed them died
-    ledger.store([Tagged(page[0], RECORDS)]).result()
+    store(ledger, [tagged(page[0], *RECORDS)]).result()
     assert ledger.admit(page) == [page[1]]
     assert ledger.counts()[Outcome.OUTBOX] == 1
 
 
 def test_results_leave_the_outbox_only_with_the_servers_yes(ledger: Ledger) -> None:
     ledger.admit([medium(1)])
-    ledger.store([Tagged(medium(1), RECORDS)]).result()
-    [item] = ledger.outbox(after=0, limit=10)
-    assert (item.media, item.records, item.sent) == (medium(1), RECORDS, 0)
+    store(ledger, [tagged(medium(1), *RECORDS)]).result()
+    [item] = outbox(ledger)
+    assert (item.media, tags(item), item.sent) == (medium(1), RECORDS, 0)
     ledger.progress(item.seq, 1).result()
-    assert ledger.outbox(0, 10)[0].sent == 1
+    assert outbox(ledger)[0].sent == 1
     ledger.delivered([item.seq]).result()
-    assert ledger.outbox(0, 10) == []
+    assert outbox(ledger) == []
     assert ledger.counts()[Outcome.DONE] == 1
 
 
 def test_a_medium_without_tags_is_done_at_once(ledger: Ledger) -> None:
     ledger.admit([medium(1)])
-    ledger.store([Tagged(medium(1), ())]).result()
+    store(ledger, [tagged(medium(1))]).result()
     assert ledger.counts()[Outcome.DONE] == 1
 
 
 def test_another_storage_url_is_another_file(ledger: Ledger) -> None:
     ledger.admit([medium(1)])
-    ledger.store([Tagged(medium(1), RECORDS)]).result()
-    old = ledger.outbox(0, 10)[0].seq
+    store(ledger, [tagged(medium(1), *RECORDS)]).result()
+    old = outbox(ledger)[0].seq
     moved = medium(1, "b/other.jpg")
     assert ledger.admit([moved]) == [moved]
-    assert ledger.outbox(0, 10) == []  # the old file's tags are not posted any more
+    assert outbox(ledger) == []  # the old file's tags are not posted any more
     ledger.delivered([old]).result()  # an answer that was on its way changes nothing
     assert ledger.counts()[Outcome.PENDING] == 1
 
@@ -70,14 +71,14 @@ def test_another_storage_url_is_another_file(ledger: Ledger) -> None:
 def test_ids_keep_their_type_on_the_wire(ledger: Ledger) -> None:
     text = Media(7, "x.jpg", "7")
     ledger.admit([text])
-    ledger.store([Tagged(text, RECORDS)]).result()
-    assert ledger.outbox(0, 10)[0].media.wire_id == "7"
+    store(ledger, [tagged(text, *RECORDS)]).result()
+    assert outbox(ledger)[0].media.wire_id == "7"
 
 
 def test_failures_keep_reason_attempts_and_file(ledger: Ledger) -> None:
     ledger.admit([medium(1)])
     ledger.fail(medium(1), Outcome.FAILED, "truncated", FileState(10, 2.5)).result()
-    assert ledger.failed() == [(medium(1), FileState(10, 2.5))]
+    assert ledger.failed_media() == [(medium(1), FileState(10, 2.5))]
     assert ledger.reasons(Outcome.FAILED) == [(1, "a/1.jpg", "truncated")]
     assert ledger.admit([medium(1)]) == []
     ledger.retry([medium(1)]).result()
@@ -86,8 +87,8 @@ def test_failures_keep_reason_attempts_and_file(ledger: Ledger) -> None:
 
 def test_a_rejected_record_and_a_rejected_medium(ledger: Ledger) -> None:
     ledger.admit([medium(1), medium(2)])
-    ledger.store([Tagged(medium(1), RECORDS), Tagged(medium(2), RECORDS)]).result()
-    first, second = (item.seq for item in ledger.outbox(0, 10))
+    store(ledger, [tagged(medium(1), *RECORDS), tagged(medium(2), *RECORDS)]).result()
+    first, second = (item.seq for item in outbox(ledger))
     ledger.delivered([first], [(first, "1girl", "unknown tag"), (second, None, "no such medium")]).result()
     counts = ledger.counts()
     assert (counts[Outcome.DONE], counts[Outcome.REJECTED], counts[Outcome.OUTBOX]) == (1, 1, 0)
@@ -132,7 +133,7 @@ def test_an_error_while_writing_reaches_the_run(tmp_path: Path) -> None:
         with pytest.raises(LedgerError, match="full"):
             ledger.admit(many)
         with pytest.raises(LedgerError, match="full"):  # nothing after it may pretend to be written
-            ledger.store([Tagged(many[0], RECORDS)]).result()
+            store(ledger, [tagged(many[0], *RECORDS)]).result()
     assert len(seen) == 1
 
 
@@ -159,12 +160,13 @@ def test_what_a_killed_process_committed_is_there(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Record, Tagged
+from engine.types import Media, TagScore
+from tests.support.ledgers import store, tagged
 media = [Media(i, f"{i}.jpg", i) for i in range(50)]
 ledger = Ledger(Path(sys.argv[1]))
 ledger.admit(media)
-ledger.store([Tagged(item, (Record("a", "0.900"),)) for item in media[:20]]).result()
-ledger.store([Tagged(item, (Record("a", "0.900"),)) for item in media[20:]])  # on its way, or not
+store(ledger, [tagged(item, TagScore("a", 0.9)) for item in media[:20]]).result()
+store(ledger, [tagged(item, TagScore("a", 0.9)) for item in media[20:]])  # on its way, or not
 os._exit(9)
 """
     path = tmp_path / "s.db"
@@ -174,7 +176,7 @@ os._exit(9)
     with Ledger(path) as ledger:
         counts = ledger.counts()
         assert (counts[Outcome.OUTBOX], counts[Outcome.PENDING]) in [(20, 30), (50, 0)]  # whole transactions only
-        assert len(ledger.outbox(0, 100)) == counts[Outcome.OUTBOX]
+        assert len(outbox(ledger)) == counts[Outcome.OUTBOX]
 
 
 def test_an_older_version_is_brought_up_to_date(tmp_path: Path, monkeypatch) -> None:
@@ -222,7 +224,7 @@ def test_any_damage_is_one_sentence_or_unnoticed(tmp_path: Path) -> None:
     with Ledger(path) as ledger:
         media = [medium(i) for i in range(200)]
         ledger.admit(media)
-        ledger.store([Tagged(item, RECORDS) for item in media[:150]]).result()
+        store(ledger, [tagged(item, *RECORDS) for item in media[:150]]).result()
         for item in media[150:]:
             ledger.fail(item, Outcome.FAILED, "truncated", FileState(10, 2.5))
     good = path.read_bytes()
@@ -237,7 +239,7 @@ def test_any_damage_is_one_sentence_or_unnoticed(tmp_path: Path) -> None:
             Path(f"{path}{rest}").unlink(missing_ok=True)
         try:
             with Ledger(path) as ledger:
-                ledger.counts(), ledger.outbox(0, 500), ledger.failed(), ledger.find(range(200))
+                ledger.counts(), outbox(ledger), ledger.failed_media(), ledger.find(range(200))
                 ledger.admit([medium(i, "new.jpg") for i in range(0, 300, 3)])
         except LedgerError as error:
             noticed += 1

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ModelError
 from engine.pictures.decode import decode
-from engine.pictures.fit import _SMALL, fit, fit_for, target_size
-from engine.types import Preprocessing
+from engine.pictures.fit import _SMALL, fit, target_size
 from tests.support import reference
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "preprocess"
@@ -139,11 +137,3 @@ def test_sixty_megapixels_need_no_float_copy(rows, columns):
     finally:
         tracemalloc.stop()
     assert peak < 8e6 + 400 * columns, f"{peak / 1e6:.1f} MB"  # a float copy would be 720 MB
-
-
-def test_the_manifest_names_the_family():
-    row = np.empty((32, 48, 3), np.uint8)
-    fit_for(Preprocessing("deepdanbooru", 32, 48))(noise(50, 50), row)
-    assert np.array_equal(row, fit(noise(50, 50), 32, 48))
-    with pytest.raises(ModelError, match=r"'wd14'.*knows only 'deepdanbooru'"):
-        fit_for(Preprocessing("wd14", 448, 448))

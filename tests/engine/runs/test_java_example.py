@@ -12,12 +12,13 @@ import pytest
 from engine.api.access import ApiConfig, Token
 from engine.api.answers import BadRecords, Rejection, TooLarge, Yes
 from engine.api.client import MediaApi
-from engine.api.messages import bulk_body, record_body
+from engine.api.messages import bulk_body, record_body, similarity
 from engine.delivery.chunks import Limits
 from engine.delivery.loop import Delivery
 from engine.errors import Unauthorized, WrongAddress
 from engine.ledger.ledger import Ledger
-from engine.types import Outcome, Record, Tagged
+from engine.types import Outcome, TagScore
+from tests.support import ledgers
 
 pytestmark = pytest.mark.full
 
@@ -86,10 +87,11 @@ def test_the_delivery_stores_every_record_once(service: tuple[str, Path], tmp_pa
         # Tags of each mode's own, for the store is shared; a kaomoji, quotes and a backslash travel as they are.
         names = [f"{bulk} {name}" for name in ("1girl", ">_<", 'a "b" \\ c', "赤髪", "x" * 200)]
         items = [
-            Tagged(m, tuple(Record(name, f"0.{500 + m.id}") for name in names)) for m in media[: 403 if bulk else 40]
+            ledgers.tagged(m, *(TagScore(name, (500 + m.id) / 1000) for name in names))
+            for m in media[: 403 if bulk else 40]
         ]
         ledger.admit(media)
-        ledger.store(items).result(30)
+        ledgers.store(ledger, items).result(30)
         delivery = Delivery(ledger, api, Limits(records=2000))  # above what the example takes: 413 is learned
         delivery.start()
         delivery.drain()
@@ -97,7 +99,7 @@ def test_the_delivery_stores_every_record_once(service: tuple[str, Path], tmp_pa
         assert delivery.error is None
         assert ledger.counts()[Outcome.DONE] == len(items)
         assert ledger.counts()[Outcome.OUTBOX] == 0
-    expected = sorted((str(i.media.id), r.tag, r.similarity) for i in items for r in i.records)
+    expected = sorted((str(i.media.id), tag, similarity(score)) for i in items for tag, score in i.tags)
     assert sorted(row for row in stored(tags) if row[1].startswith(str(bulk))) == expected
 
 
@@ -105,7 +107,7 @@ def test_what_it_answers_is_what_the_contract_says(service: tuple[str, Path]) ->
     url, tags = service
     with client(url) as api:
         media = api.segment(1, 2)
-        one, two = (record_body(m, Record("answers", "0.700")) for m in media)
+        one, two = (record_body(m, TagScore("answers", 0.700)) for m in media)
 
         def post(body: bytes):
             return api.run(api.post(body, "0" * 64)).result(30)
@@ -136,6 +138,6 @@ def test_it_remembers_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         with java_service(tmp_path, tags) as url, client(url) as api:
             (media,) = api.segment(0, 9)
-            body = bulk_body([record_body(media, Record("again", "0.900"))])
+            body = bulk_body([record_body(media, TagScore("again", 0.900))])
             assert api.run(api.post(body, "0" * 64)).result(30) == Yes()
     assert stored(tags) == [("1", "again", "0.900")]

@@ -1,7 +1,7 @@
 """Thousands of media through a storage and a ledger where everything goes wrong at random: the books balance.
 
-What a medium takes (room in the outbox, an expected row, a place in flight) it must give back on every way out;
-one way that forgets it would stall a run after hours.
+What a medium takes (a place in the outbox, a ticket) it must give back on every way out; one way that forgets it would
+stall a run after hours.
 """
 
 import random
@@ -11,16 +11,19 @@ from typing import Any
 
 import pytest
 
+from engine.config import Waits
 from engine.errors import Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Pipeline
 from engine.storage.folder import open_storage
 from engine.types import FileState, Outcome
+from tests.support.ledgers import outbox
 from tests.support.pipelines import Catalogue, build, draw
 
 MEDIA = 1500
 HANGS = 6
+QUICK = Waits(tick=0.02, leave=0.3, second_chance=0.01, root_away=0.002)
 
 
 class Trouble:
@@ -78,7 +81,7 @@ class Consumer:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._more, self._ends = ledger, threading.Event(), False
         self.taken: list[int] = []
-        ledger.on_outbox(self._more.set)
+        ledger.on_commit(self._more.set)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -89,10 +92,10 @@ class Consumer:
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._ends or self._ledger.outbox(0, 1):
+        while not self._ends or outbox(self._ledger, 0, 1):
             self._more.wait(30)
             self._more.clear()
-            items = self._ledger.outbox(0, 50)
+            items = outbox(self._ledger, 0, 50)
             self.taken += [item.media.id for item in items]
             self._ledger.delivered([item.seq for item in items]).result(30)
             if len(items) == 50:
@@ -100,11 +103,7 @@ class Consumer:
 
 
 @pytest.fixture
-def library(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("engine.stages.source.SECOND_CHANCE_S", 0.01)
-    monkeypatch.setattr("engine.stages.storage_watch.AWAY_S", 0.002)
-    monkeypatch.setattr("engine.pipeline.LEAVE_S", 0.3)
-    monkeypatch.setattr("engine.pipeline.TICK_S", 0.02)
+def library(tmp_path: Path) -> Path:
     folder = tmp_path / "library"
     folder.mkdir()
     for i in range(8):
@@ -113,14 +112,8 @@ def library(tmp_path: Path, monkeypatch) -> Path:
 
 
 def balanced(pipeline: Pipeline) -> bool:
-    source = pipeline.source
-    return (
-        pipeline._in_flight.room._used == 0
-        and len(pipeline._in_flight) == 0
-        and source._batcher._expected == 0
-        and len(source._todo) == 0
-        and pipeline._load._pixels._used == 0
-    )
+    in_flight = pipeline.in_flight
+    return in_flight.places.taken == in_flight.loading == len(in_flight) == len(in_flight.forgotten) == 0
 
 
 def goes_wrong_for_good(number: int) -> bool:
@@ -138,14 +131,14 @@ def test_every_way_out_gives_back_what_was_taken(library: Path, tmp_path: Path, 
     for enough in [*(chance.randrange(50, 300) for _ in range(3)), 2 * MEDIA]:
         with Ledger(tmp_path / "s.db") as ledger:
             stop = Stop()
-            pipeline = build(catalogue, storage, ledger, stop, waiting=ledger.counts()[Outcome.OUTBOX], **settings)
+            pipeline = build(catalogue, storage, ledger, stop, in_outbox=ledger.in_outbox(), waits=QUICK, **settings)
             consumer = Consumer(ledger)
             tally = pipeline.tally
             pipeline.run(lambda: stop.set() if tally.images + tally.failed >= enough else None)  # noqa: B023
             consumer.close()
             taken += consumer.taken
             counts = ledger.counts()
-            failed = {media.storage_url for media, _ in ledger.failed(limit=MEDIA)}
+            failed = {media.storage_url for media, _ in ledger.failed_media(limit=MEDIA)}
     storage.release.set()
     assert balanced(pipeline)
     assert counts[Outcome.DONE] + counts[Outcome.FAILED] == MEDIA

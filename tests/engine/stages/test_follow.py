@@ -10,15 +10,10 @@ import pytest
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.types import Media, Outcome
-from tests.support.pipelines import Catalogue, Wrapped, build, draw
+from tests.support.ledgers import outbox, tags
+from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 
 FOLLOW_S = 0.01
-
-
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch) -> None:
-    monkeypatch.setattr("engine.stages.source.SECOND_CHANCE_S", 0.01)
-    monkeypatch.setattr("engine.pipeline.TICK_S", 0.02)
 
 
 @pytest.fixture
@@ -81,9 +76,7 @@ def test_an_idle_cycle_asks_for_the_tail_and_nothing_else(library: Path, ledger:
     assert catalogue.starts == pages + [tail] * (len(catalogue.starts) - len(pages))
 
 
-def test_what_becomes_visible_behind_the_cursor_is_found_by_the_next_full_sweep(
-    library: Path, ledger: Ledger, monkeypatch
-) -> None:
+def test_what_becomes_visible_behind_the_cursor_is_found_by_the_next_full_sweep(library: Path, ledger: Ledger) -> None:
     catalogue = Catalogue([f"{i}.png" for i in range(7)])
 
     def late() -> bool:
@@ -92,15 +85,12 @@ def test_what_becomes_visible_behind_the_cursor_is_found_by_the_next_full_sweep(
 
     follow(catalogue, library, ledger, tagged(ledger, 7), late, lambda: len(catalogue.starts) > 30)
     assert ledger.counts()[Outcome.OUTBOX] == 7  # the tail alone never finds it
-    monkeypatch.setattr("engine.stages.source.FULL_SWEEP_S", 0.05)
     catalogue.media.pop()
-    follow(catalogue, library, ledger, swept(catalogue, 3), late, tagged(ledger, 8))
+    follow(catalogue, library, ledger, swept(catalogue, 3), late, tagged(ledger, 8),
+        waits=replace(QUICK, full_sweep=0.05))  # fmt: skip
 
 
-def test_a_full_sweep_does_not_touch_a_failed_file_unless_it_changed(
-    library: Path, ledger: Ledger, monkeypatch
-) -> None:
-    monkeypatch.setattr("engine.stages.source.FULL_SWEEP_S", 0.02)
+def test_a_full_sweep_does_not_touch_a_failed_file_unless_it_changed(library: Path, ledger: Ledger) -> None:
     for name in ("broken.png", "mended.png"):
         (library / name).write_bytes(b"no picture")
     catalogue = Catalogue(["broken.png", "mended.png", "../refused.png"])
@@ -112,6 +102,7 @@ def test_a_full_sweep_does_not_touch_a_failed_file_unless_it_changed(
     failed = lambda: ledger.counts()[Outcome.FAILED] == 3  # noqa: E731
     follow(
         catalogue, library, ledger, failed, swept(catalogue, 3), mend, tagged(ledger, 1), swept(catalogue, 6),
+        waits=replace(QUICK, full_sweep=0.02),
     )  # fmt: skip
     assert attempts(ledger) == {"broken.png": 1, "mended.png": 1, "../refused.png": 1}
 
@@ -129,19 +120,18 @@ def test_a_file_that_was_missing_is_tried_again_once_it_is_there(library: Path, 
     assert ledger.counts()[Outcome.OUTBOX] == 2
 
 
-def test_another_storage_url_is_tagged_anew(library: Path, ledger: Ledger, monkeypatch) -> None:
-    monkeypatch.setattr("engine.stages.source.FULL_SWEEP_S", 0.02)
+def test_another_storage_url_is_tagged_anew(library: Path, ledger: Ledger) -> None:
     catalogue = Catalogue(["0.png", "1.png"])
 
     def move() -> bool:
         catalogue.media[0] = replace(catalogue.media[0], storage_url="2.png")
         return True
 
-    def tags() -> dict[int, str]:
-        return {item.media.id: item.records[1].tag for item in ledger.outbox(0, 9)}
+    def names() -> dict[int, str]:
+        return {item.media.id: tags(item)[1].tag for item in outbox(ledger)}
 
-    follow(catalogue, library, ledger, lambda: tags() == {10: "red", 13: "green"}, move,
-           lambda: tags() == {10: "blue", 13: "green"})  # fmt: skip
+    follow(catalogue, library, ledger, lambda: names() == {10: "red", 13: "green"}, move,
+           lambda: names() == {10: "blue", 13: "green"}, waits=replace(QUICK, full_sweep=0.02))  # fmt: skip
 
 
 def test_retry_failed_tries_unchanged_files_too(library: Path, ledger: Ledger) -> None:
@@ -154,9 +144,8 @@ def test_retry_failed_tries_unchanged_files_too(library: Path, ledger: Ledger) -
 
 
 def test_a_share_that_is_away_at_the_start_does_not_make_failed_files_look_changed(
-    library: Path, ledger: Ledger, tmp_path: Path, monkeypatch
+    library: Path, ledger: Ledger, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("engine.stages.storage_watch.AWAY_S", 0.01)
     (library / "broken.png").write_bytes(b"no picture")
     catalogue = Catalogue(["broken.png"])
     build(catalogue, library, ledger).run()

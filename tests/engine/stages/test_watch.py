@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from engine.errors import EngineError, SessionError, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
+from engine.stages.failure_budget import FailureBudget
 from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.stages.ticket import InFlight, Ticket
 from engine.types import FileState, Media, Outcome
-from tests.support.pipelines import Catalogue, Wrapped, build, draw
+from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 from tests.support.sessions import ColourSession
-
-MEDIUM = Media(1, "1.png", 1)
 
 
 class Root:
@@ -35,12 +36,6 @@ class Root:
         return None
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch) -> None:
-    monkeypatch.setattr("engine.stages.storage_watch.AWAY_S", 0.01)
-    monkeypatch.setattr("engine.stages.source.SECOND_CHANCE_S", 0.01)
-
-
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     folder = tmp_path / "library"
@@ -56,14 +51,14 @@ def names(library: Path) -> list[str]:
 
 def test_a_thousand_missing_files_cost_one_look() -> None:
     root = Root(True)
-    watch = RootWatch(root, Stop(), print)
+    watch = RootWatch(root, Stop(), print, QUICK)
     assert not any(watch.wait_until_there(0, final=False) for _ in range(1000))
     assert root.looks == 1
 
 
 def test_a_failure_that_stays_is_believed_only_after_a_look_of_its_own() -> None:
     root = Root(True, False, True)
-    watch = RootWatch(root, Stop(), lambda _: None)
+    watch = RootWatch(root, Stop(), lambda _: None, QUICK)
     assert not watch.wait_until_there(0, final=False)
     assert watch.wait_until_there(0, final=True)
     assert root.looks == 3
@@ -71,7 +66,7 @@ def test_a_failure_that_stays_is_believed_only_after_a_look_of_its_own() -> None
 
 def test_a_root_that_is_away_is_waited_for_and_said() -> None:
     said: list[str] = []
-    watch = RootWatch(Root(False, False, False, True), Stop(), said.append)
+    watch = RootWatch(Root(False, False, False, True), Stop(), said.append, QUICK)
     assert watch.wait_until_there(0, final=False)
     assert [sentence.split(":")[0] for sentence in said] == [
         "the storage root is not there",
@@ -81,17 +76,25 @@ def test_a_root_that_is_away_is_waited_for_and_said() -> None:
 
 def test_waiting_for_a_root_ends_with_the_run() -> None:
     stop = Stop()
-    watch = RootWatch(Root(False), stop, lambda _: stop.set())
+    watch = RootWatch(Root(False), stop, lambda _: stop.set(), QUICK)
     assert watch.wait_until_there(0, final=True)
 
 
-def test_a_given_up_thread_is_replaced_before_its_read_can_return() -> None:
+@pytest.fixture
+def ticket(tmp_path: Path):
+    with Ledger(tmp_path / "ticket.db") as ledger:
+        admitted = InFlight(ledger, FailureBudget(None), Stop(), places=9).admit(Media(1, "1.png", 1))
+        assert admitted
+        yield admitted
+
+
+def test_a_given_up_thread_is_replaced_before_its_read_can_return(ticket: Ticket) -> None:
     """Else it could leave, as the last of its stage, and close what its replacement is to fill."""
     watch = ReadWatch(0.0, most_given_up=9)
     began, release, replaced, ends = threading.Event(), threading.Event(), threading.Event(), []
 
     def read() -> None:
-        watch.begin(MEDIUM)
+        watch.begin(ticket)
         began.set()
         release.wait(30)
         ends.append((watch.end(), replaced.is_set()))
@@ -105,19 +108,19 @@ def test_a_given_up_thread_is_replaced_before_its_read_can_return() -> None:
     thread.start()
     assert began.wait(10)
     time.sleep(0.001)  # the clock of some systems is coarse
-    assert watch.give_up(replace) == [MEDIUM]
+    assert watch.give_up(replace) == [ticket]
     thread.join(10)
     assert ends == [(False, True)]
 
 
-def test_only_reads_that_still_hang_count_against_the_storage() -> None:
+def test_only_reads_that_still_hang_count_against_the_storage(ticket: Ticket) -> None:
     watch = ReadWatch(0.0, most_given_up=1)
 
     def hang(release: threading.Event) -> threading.Thread:
         began = threading.Event()
 
         def read() -> None:
-            watch.begin(MEDIUM)
+            watch.begin(ticket)
             began.set()
             release.wait(30)
             assert not watch.end()
@@ -131,7 +134,7 @@ def test_only_reads_that_still_hang_count_against_the_storage() -> None:
         release = threading.Event()
         thread = hang(release)
         time.sleep(0.001)
-        assert watch.give_up(lambda _: None) == [MEDIUM]
+        assert watch.give_up(lambda _: None) == [ticket]
         release.set()
         thread.join(10)
     release = threading.Event()
@@ -270,12 +273,13 @@ def test_what_is_no_picture_is_no_failure(tmp_path: Path) -> None:
     assert (pipeline.tally.skipped, pipeline.tally.failed) == (150, 0)
 
 
-def test_leaving_does_not_wait_for_a_hanging_read(library: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("engine.pipeline.LEAVE_S", 0.5)
+def test_leaving_does_not_wait_for_a_hanging_read(library: Path, tmp_path: Path) -> None:
     release, stop = threading.Event(), Stop()
     storage = Wrapped(library, lambda key: release.wait(60) if key == "20.png" else None)
     with Ledger(tmp_path / "s.db") as ledger:
-        pipeline = build(Catalogue(names(library)), storage, ledger, stop, read_threads=1)
+        pipeline = build(
+            Catalogue(names(library)), storage, ledger, stop, waits=replace(QUICK, leave=0.5), read_threads=1
+        )
         began = time.monotonic()
         pipeline.run(tick=lambda: stop.set() if ledger.counts()[Outcome.OUTBOX] == 20 else None)
         assert time.monotonic() - began < 10
@@ -299,8 +303,8 @@ def test_leaving_ends_a_running_batch(library: Path, tmp_path: Path) -> None:
         assert ledger.counts()[Outcome.PENDING] > 0 and stop.error is None
 
 
-def test_more_missing_files_than_there_is_room_do_not_block_the_flow(tmp_path: Path) -> None:
-    """Each keeps its room while it waits for its second chance, which comes when the catalogue is through."""
+def test_more_missing_files_than_there_are_places_do_not_block_the_flow(tmp_path: Path) -> None:
+    """Each keeps its place while it waits for its second chance, which comes when the catalogue is through."""
     folder = tmp_path / "library"
     folder.mkdir()
     draw(folder / "last.png", 1)
@@ -309,4 +313,4 @@ def test_more_missing_files_than_there_is_room_do_not_block_the_flow(tmp_path: P
         pipeline = build(Catalogue(urls), folder, ledger, outbox_limit=8, max_failures=None)
         pipeline.run()
         assert pipeline.tally.failed == 60 and pipeline.tally.images == 1
-        assert pipeline._in_flight.room._used == ledger.counts()[Outcome.OUTBOX] == 1
+        assert pipeline.in_flight.places.taken == ledger.counts()[Outcome.OUTBOX] == 1

@@ -1,0 +1,31 @@
+"""Where the results of a run go. A new sink is one new module and one line in `SINKS`."""
+
+from collections.abc import Callable
+
+from engine.api.client import MediaApi
+from engine.config import RunConfig
+from engine.delivery.chunks import Limits
+from engine.delivery.loop import Delivery
+from engine.flow.channels import Stop
+from engine.ledger.ledger import Ledger
+from engine.sink import Sink
+
+
+def media_api(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> Delivery:
+    """The delivery to the media API: always there."""
+    limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
+    return Delivery(ledger, api, limits, on_fatal=stop.set)
+
+
+SINKS: tuple[Callable[[RunConfig, Ledger, MediaApi, Stop], Sink | None], ...] = (media_api,)
+"""Each makes its sink, or None where the settings do not ask for it."""
+
+
+def open_sinks(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> list[Sink]:
+    """The sinks that the settings ask for, woken by the ledger's commits; none in a dry run."""
+    if settings.dry_run:
+        return []
+    sinks = [sink for make in SINKS if (sink := make(settings, ledger, api, stop))]
+    for sink in sinks:
+        ledger.on_commit(sink.wake)
+    return sinks
