@@ -1,7 +1,7 @@
 """What an answer of the media API means: the table of its contract as one pure function.
 
-A service says no in many ways; five kinds are left of them here, and each asks for something else from the caller.
-What no repetition can heal is raised: `WrongAddress`, `Unauthorized`, `ApiError`.
+An answer is a yes or one of three kinds of no (`NotNow`, `TooLarge`, `BadRecords`); each kind asks for something else
+from the caller. What cannot be healed by sending again is raised: `WrongAddress`, `Unauthorized`, `ApiError`.
 """
 
 import json
@@ -159,7 +159,6 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
     text = f"{reply.status} that means no: {reply.shown()}"
     if str(code) in ("401", "403"):
         raise _unauthorized(reply, text)
-    failed = str(success).lower() == "false"
     if code is not None and (isinstance(code, bool) or str(code) not in ok_codes):
         if not (said_yes or _names_not_now(code)):
             accepting = reply.clean(json.dumps([*ok_codes, str(code)]))
@@ -168,7 +167,7 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
                 f"if it does, set ok_codes = {accepting}; nothing was marked as stored"
             )
         return NotNow(text)
-    if failed:
+    if str(success).lower() == "false":
         return NotNow(text)
     return Yes(_read_rejected(reply, value.get("rejected")))
 

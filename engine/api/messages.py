@@ -1,5 +1,6 @@
 """The media API's messages, written and read: pure functions, no network."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -25,6 +26,14 @@ def record_body(media: Media, record: Record) -> bytes:
 def bulk_body(records: Sequence[bytes]) -> bytes:
     """The body of a bulk request from records that are written already."""
     return b"[" + b", ".join(records) + b"]"
+
+
+def idempotency_key(ledger: str, body: bytes) -> str:
+    """The key of a bulk request: the same for a request that is sent again, another for other records or ledgers.
+
+    `ledger` is the ledger's own identity, without which a second ledger would be answered with the first one's yes.
+    """
+    return hashlib.sha256(ledger.encode() + body).hexdigest()
 
 
 def read_segment(reply: Reply, start: int) -> list[Media]:

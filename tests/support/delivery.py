@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from engine.api.access import ApiConfig, Token
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
-from engine.delivery.chunks import Limits
+from engine.delivery.chunks import Entry, Limits
 from engine.delivery.loop import Delivery
 from engine.ledger.ledger import Ledger
+from engine.ledger.schema import OutboxItem
 from engine.types import Media, Record, Tagged
 from tests.support.media_server import MediaServer
 
@@ -31,6 +32,19 @@ def expected(media: Iterable[Tagged]) -> dict[tuple[str, str], str]:
     return {(str(m.media.id), r.tag): r.similarity for m in media for r in m.records}
 
 
+def outbox_items(*records: int) -> list[OutboxItem]:
+    """Rows of an outbox without a ledger: a medium with so many records each, numbered from 1."""
+    return [
+        OutboxItem(seq, Media(seq, f"{seq}.jpg", seq), tuple(Record(f"t{i}", "0.900") for i in range(count)), 0)
+        for seq, count in enumerate(records, 1)
+    ]
+
+
+def entries(*records: int) -> tuple[Entry, ...]:
+    """The same as a chunk holds them."""
+    return tuple(Entry.of(item) for item in outbox_items(*records))
+
+
 @dataclass
 class Bench:
     """A ledger, a service and how to deliver from the one to the other."""
@@ -43,7 +57,9 @@ class Bench:
         self.ledger.store(media).result(30)
 
     @contextmanager
-    def delivering(self, *, bulk: bool = True, limits: Limits | None = None, **settings) -> Iterator[Delivery]:
+    def delivering(
+        self, *, bulk: bool = True, limits: Limits | None = None, grace_s: float = 4.0, **settings
+    ) -> Iterator[Delivery]:
         """A running delivery, which is stopped at the end."""
         settings = {"backoff": Backoff(base_s=0.002, cap_s=0.01, longest_s=0.01, seed=1), **settings}
         url = self.server.bulk_url if bulk else None
@@ -51,7 +67,7 @@ class Bench:
             self.server.segment_url, self.server.recognition_url, **{"recognition_bulk_url": url, **settings}
         )
         api = MediaApi(config, Token(TOKEN))
-        delivery = Delivery(self.ledger, api, limits)
+        delivery = Delivery(self.ledger, api, limits, grace_s=grace_s)
         self.ledger.on_outbox(delivery.wake)
         delivery.start()
         try:
