@@ -48,7 +48,7 @@ class Reply:
         return self.clean(self.body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
 
     def clean(self, text: str) -> str:
-        """A text of the server, made fit to show or keep; the token goes before the cut, or half of it would stay."""
+        """A text of the server, made fit to show or keep. The token is taken out before the text is cut short."""
         text = "".join(c if c.isprintable() else " " for c in self.scrub(text)[: 4 * SHOWN])
         text = " ".join(text.split())
         return text if len(text) <= SHOWN else text[:SHOWN] + "…"
@@ -78,10 +78,12 @@ class Yes:
 
 @dataclass(frozen=True)
 class NotNow:
-    """Try again later.
+    """Send it again later.
 
     Attributes:
-        reached: False when no connection came about at all: then the service is away, whatever was to be sent.
+        text: what was answered, or why there is no answer.
+        retry_after: seconds to wait, if the service named them.
+        reached: False when there was no connection at all, so that the records cannot be the cause.
     """
 
     text: str
@@ -117,14 +119,15 @@ def classify(
 
     Args:
         ok_codes: values of a JSON body's `code` that mean yes; compared as text.
-        said_yes: whether this address has said yes in this run; before that an unknown `code` is a setting to fix.
+        said_yes: whether this address has said yes in this run. Before that an unknown `code` is an error, which names
+            the setting that would accept it.
         now: the present, for a Retry-After that is a date.
 
     Raises:
         WrongAddress: what answers there is not the API.
         Unauthorized: the token is refused.
-        ApiError: a `code` nobody told us about, before any yes; a body without an end; an unreadable
-            `rejected` list.
+        ApiError: a `code` that is not known, before any yes; a body longer than the caller reads; a `rejected` list
+            that cannot be read.
     """
     status = reply.status
     answered = f"{status}: {reply.shown()}" if reply.body else f"{status} with an empty body"
@@ -143,7 +146,7 @@ def classify(
 
 def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answer:
     """A 2xx: yes, unless the body says otherwise."""
-    # Servlets label plain texts text/html too: it takes a page to be a page.
+    # Some servers label every text as text/html, so the label alone does not make it a page.
     html = "html" in reply.content_type.lower() and reply.body.lstrip().startswith(b"<")
     if html or _HTML.match(reply.body.removeprefix(b"\xef\xbb\xbf")):
         raise _wrong_address(reply, "answered with an HTML page (a login page?)")
@@ -173,7 +176,7 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
 
 
 def _names_not_now(code: object) -> bool:
-    """Whether a `code` is one of HTTP's own words for "not now"; such a code is no unknown one."""
+    """Whether a `code` is one of the HTTP statuses that mean "not now": those are known without a setting."""
     text = str(code)
     return text in {str(status) for status in _NOT_NOW} or re.fullmatch("5[0-9][0-9]", text) is not None
 
@@ -214,7 +217,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def shown_url(url: str) -> str:
-    """An address for messages: no credentials, no query, for either may be a secret."""
+    """An address for messages, without credentials and query: either may hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

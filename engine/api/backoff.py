@@ -8,8 +8,14 @@ from dataclasses import dataclass, field
 class Backoff:
     """Exponential back-off with full jitter: uniform in 0..min(cap, base * 2**attempt), in seconds.
 
-    Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter") spreads clients that failed together.
-    A server that names a time (Retry-After) is taken at its word, up to `longest_s`; a Retry-After of 0 says nothing.
+    Full jitter spreads clients that failed together (AWS Architecture Blog, "Exponential Backoff And Jitter"). If the
+    server names a time (Retry-After), that is the wait, up to `longest_s`; a Retry-After of 0 is ignored.
+
+    Attributes:
+        base_s: the longest wait after the first failure.
+        cap_s: the longest wait after any number of failures.
+        longest_s: the longest wait that a Retry-After can ask for.
+        seed: of the random numbers; None for other ones in each run.
     """
 
     base_s: float = 1.0

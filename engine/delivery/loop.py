@@ -1,13 +1,11 @@
 """The delivery: sends what the outbox holds to the media API, a few requests at a time, and books the answers.
 
-    outbox ──► Backlog ──► Chunk ──► the media API ──► its answer ──► DeliveryPolicy
-                  ▲                                                         │
-                  ├──── not now, too large, bad records: wait or cut ◄──────┤
-    outbox ◄──────┼──── stored or rejected: the media leave it ◄────────────┤
-    run    ◄──────┴──── the service is at fault: stop, nothing is marked ◄──┘
+    outbox ──► Backlog ──► Chunk ──► media API ──► DeliveryPolicy ──► stored or rejected: the media leave the outbox
+                  ▲                                      │
+                  └──────── wait, or cut smaller ────────┴──► the service is at fault: the run stops
 
-A medium leaves the outbox only when the service has answered for all its records. The work is one coroutine, and a task
-for each request, on the client's event loop; so every wait can be broken off at once.
+A medium leaves the outbox only when the service has answered for all its records. The work is done by one coroutine and
+a task for each request, on the client's event loop, so every wait can be broken off at once.
 """
 
 import asyncio
@@ -57,9 +55,12 @@ class Counters:
 class Delivery:
     """Empties a ledger's outbox into the media API; one a run.
 
-    All methods may be called from any thread and only `join` waits. `on_fatal` is told of the error that ended the
-    delivery (kept as `error` too), on the client's loop. `grace_s` is how long requests under way may end by themselves
-    when the delivery ends: an answer that is not waited for is a record that is sent twice.
+    All methods may be called from any thread, and only `join` waits.
+
+    Args:
+        on_fatal: is called, on the client's loop, with the error that ended the delivery; it is kept as `error` too.
+        grace_s: how long requests under way may still take when the delivery ends. Where the answer is not waited for,
+            the next run sends the same records again.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Delivery:
         self._draining = self._stopping = False
         self._ended = threading.Event()
 
-    # Its life.
+    # What other threads call.
 
     def start(self) -> None:
         """Begin; what an earlier run left in the outbox goes first."""
@@ -258,5 +259,5 @@ class Delivery:
 
 
 async def _on_disk(future: Future[None]) -> None:
-    """Wait for the ledger; breaking off the wait must not break off the write."""
+    """Wait until the ledger has written. A wait that is broken off does not break off the write."""
     await asyncio.shield(asyncio.wrap_future(future))

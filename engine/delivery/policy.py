@@ -87,9 +87,15 @@ class History:
 
 
 class DeliveryPolicy:
-    """Decides for each answer whether the media or the service are at fault, by the contract's table; one a run.
+    """Decides for each answer whether the media or the service are at fault; one a run.
 
-    Times are seconds of one monotonic clock, which the caller reads.
+        yes            settle
+        not now        put off; fails the same chunk `attempts` times while others succeed: halve, or reject if alone
+        too large      shrink, or reject if it was a single record
+        bad records    halve, or reject if alone
+
+    The run stops when records are refused before the first yes, after `most_rejected` rejections in a row, and when
+    nothing was stored for `give_up_after_s`. Times are seconds of one monotonic clock, which the caller reads.
 
     Args:
         url: the address as it is shown in messages.
@@ -166,12 +172,13 @@ class DeliveryPolicy:
         self._breaker.failed(answer, now)
         if answer.reached:
             self._count(history, others)
-        if history.counted >= self._attempts and not alone:
-            return Halve()
         suspect = history.first_failed_at is not None and self._successes > history.first_failed_at
-        needed = attempts_needed(self._passing_failures, self._successes, self._attempts, self._bad_luck)
-        if suspect and alone and history.counted >= needed:
-            return self._reject(RejectMedium(answer.text))
+        if history.counted >= self._attempts:
+            if not alone:
+                return Halve()
+            needed = attempts_needed(self._passing_failures, self._successes, self._attempts, self._bad_luck)
+            if suspect and history.counted >= needed:
+                return self._reject(RejectMedium(answer.text))
         # A suspect chunk is narrowed down with the shortest waits: the service is well, there is nothing to spare it.
         # A single medium is given growing ones, since the next step is to reject it.
         wait_s = self._backoff.delay(0 if suspect and not alone else history.attempts, answer.retry_after)
@@ -243,7 +250,7 @@ class DeliveryPolicy:
 
 
 class CircuitBreaker:
-    """Spares a service that is away or refuses everything: one request at a time asks it, and ever more rarely.
+    """Spares a service that is away or fails all the time: it is asked by one request at a time, with growing waits.
 
     The usual pattern (Nygard, "Release It!"): closed, all connections are used; open, nothing is sent until `retry_at`;
     half-open, from then on one trial request goes at a time, until a success closes it or a failure opens it again.
@@ -255,7 +262,7 @@ class CircuitBreaker:
     Attributes:
         closed: whether the service is thought to be well.
         retry_at: nothing is sent before this moment.
-        failing_since: the first failure since the service last judged a request, if there is one.
+        failing_since: when the first failure came that was followed by failures only; None if there is none.
     """
 
     def __init__(self, backoff: Backoff, in_a_row: int) -> None:

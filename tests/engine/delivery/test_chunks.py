@@ -58,9 +58,10 @@ def test_a_rejection_of_what_was_not_sent_books_nothing() -> None:
 
 
 def test_a_medium_that_lost_every_record_is_rejected() -> None:
-    chunk = Chunk(entries(2, 2))
-    chunk.book([Rejection("1", "t0", "no"), Rejection("1", "t1", "never"), Rejection("2", "t0", "no")], 4, URL)
+    chunk = Chunk(entries(2, 3))
+    of_both = [Rejection(medium, tag, f"no {tag}") for medium in ("1", "2") for tag in ("t0", "t1")]
+    chunk.book(of_both, 5, URL)
     chunk.close()
     assert [item for item in chunk.rejected if item[1] is None] == [
-        (1, None, "every record was refused, the last with: never")
+        (1, None, "every record was refused, the last with: no t1")
     ]

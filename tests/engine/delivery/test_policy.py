@@ -159,6 +159,13 @@ def test_five_failures_while_others_succeed_halve_a_chunk() -> None:
     assert [type(decision) for decision in decisions] == [PutOff] * 4 + [Halve]
 
 
+def test_a_yes_to_a_piece_clears_the_medium() -> None:
+    service, history = Service(stored=10_000), History()
+    for _ in range(20):
+        assert isinstance(service.says(BUSY, history, alone=True), PutOff)
+        service.says(Yes(), history)
+
+
 def test_failures_without_a_success_between_them_are_the_services() -> None:
     service, history = Service(stored=1), History()
     for _ in range(50):
@@ -353,3 +360,6 @@ def test_trials_grow_rarer_and_the_requests_of_one_moment_count_once() -> None:
         waits.append(breaker.retry_at - now)
     assert max(waits) > 8
     assert max(waits) <= 64
+    breaker.succeeded()
+    breaker.failed(AWAY, 1000.0)
+    assert breaker.retry_at <= 1001
