@@ -90,7 +90,7 @@ class DeliveryPolicy:
     """Decides for each answer whether the media or the service are at fault; one a run.
 
         yes            settle
-        not now        put off; fails the same chunk `attempts` times while others succeed: halve, or reject if alone
+        not now        put off; after `attempts` failures while others succeeded halve, or reject if alone
         too large      shrink, or reject if it was a single record
         bad records    halve, or reject if alone
 
