@@ -1,7 +1,7 @@
 """What an answer of the media API means: the table of its contract as one pure function.
 
-A service says no in many ways; five kinds are left of them here, and each asks for something else from the caller.
-What no repetition can heal is raised: `WrongAddress`, `Unauthorized`, `ApiError`.
+An answer is a yes or one of three kinds of no (`NotNow`, `TooLarge`, `BadRecords`); each kind asks for something else
+from the caller. What cannot be healed by sending again is raised: `WrongAddress`, `Unauthorized`, `ApiError`.
 """
 
 import json
@@ -48,7 +48,7 @@ class Reply:
         return self.clean(self.body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
 
     def clean(self, text: str) -> str:
-        """A text of the server, made fit to show or keep; the token goes before the cut, or half of it would stay."""
+        """A text of the server, made fit to show or keep. The token is taken out before the text is cut short."""
         text = "".join(c if c.isprintable() else " " for c in self.scrub(text)[: 4 * SHOWN])
         text = " ".join(text.split())
         return text if len(text) <= SHOWN else text[:SHOWN] + "…"
@@ -78,10 +78,12 @@ class Yes:
 
 @dataclass(frozen=True)
 class NotNow:
-    """Try again later.
+    """Send it again later.
 
     Attributes:
-        reached: False when no connection came about at all: then the service is away, whatever was to be sent.
+        text: what was answered, or why there is no answer.
+        retry_after: seconds to wait, if the service named them.
+        reached: False when there was no connection at all, so that the records cannot be the cause.
     """
 
     text: str
@@ -117,14 +119,15 @@ def classify(
 
     Args:
         ok_codes: values of a JSON body's `code` that mean yes; compared as text.
-        said_yes: whether this address has said yes in this run; before that an unknown `code` is a setting to fix.
+        said_yes: whether this address has said yes in this run. Before that an unknown `code` is an error, which names
+            the setting that would accept it.
         now: the present, for a Retry-After that is a date.
 
     Raises:
         WrongAddress: what answers there is not the API.
         Unauthorized: the token is refused.
-        ApiError: a `code` nobody told us about, before any yes; a body without an end; an unreadable
-            `rejected` list.
+        ApiError: a `code` that is not known, before any yes; a body longer than the caller reads; a `rejected` list
+            that cannot be read.
     """
     status = reply.status
     answered = f"{status}: {reply.shown()}" if reply.body else f"{status} with an empty body"
@@ -143,7 +146,7 @@ def classify(
 
 def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answer:
     """A 2xx: yes, unless the body says otherwise."""
-    # Servlets label plain texts text/html too: it takes a page to be a page.
+    # Some servers label every text as text/html, so the label alone does not make it a page.
     html = "html" in reply.content_type.lower() and reply.body.lstrip().startswith(b"<")
     if html or _HTML.match(reply.body.removeprefix(b"\xef\xbb\xbf")):
         raise _wrong_address(reply, "answered with an HTML page (a login page?)")
@@ -159,7 +162,6 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
     text = f"{reply.status} that means no: {reply.shown()}"
     if str(code) in ("401", "403"):
         raise _unauthorized(reply, text)
-    failed = str(success).lower() == "false"
     if code is not None and (isinstance(code, bool) or str(code) not in ok_codes):
         if not (said_yes or _names_not_now(code)):
             accepting = reply.clean(json.dumps([*ok_codes, str(code)]))
@@ -168,13 +170,13 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
                 f"if it does, set ok_codes = {accepting}; nothing was marked as stored"
             )
         return NotNow(text)
-    if failed:
+    if str(success).lower() == "false":
         return NotNow(text)
     return Yes(_read_rejected(reply, value.get("rejected")))
 
 
 def _names_not_now(code: object) -> bool:
-    """Whether a `code` is one of HTTP's own words for "not now"; such a code is no unknown one."""
+    """Whether a `code` is one of the HTTP statuses that mean "not now": those are known without a setting."""
     text = str(code)
     return text in {str(status) for status in _NOT_NOW} or re.fullmatch("5[0-9][0-9]", text) is not None
 
@@ -215,7 +217,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def shown_url(url: str) -> str:
-    """An address for messages: no credentials, no query, for either may be a secret."""
+    """An address for messages, without credentials and query: either may hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

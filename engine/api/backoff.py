@@ -1,17 +1,21 @@
-"""How long to wait before asking again, and when not to ask from all sides. Policy only: the clock is the caller's."""
+"""How long to wait before an attempt is repeated. Numbers only: the clock is the caller's."""
 
 import random
 from dataclasses import dataclass, field
-
-from engine.api.answers import NotNow
 
 
 @dataclass(frozen=True)
 class Backoff:
     """Exponential back-off with full jitter: uniform in 0..min(cap, base * 2**attempt), in seconds.
 
-    Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter") spreads clients that failed together.
-    A server that names a time (Retry-After) is taken at its word, up to `longest_s`; a Retry-After of 0 says nothing.
+    Full jitter spreads clients that failed together (AWS Architecture Blog, "Exponential Backoff And Jitter"). If the
+    server names a time (Retry-After), that is the wait, up to `longest_s`; a Retry-After of 0 is ignored.
+
+    Attributes:
+        base_s: the longest wait after the first failure.
+        cap_s: the longest wait after any number of failures.
+        longest_s: the longest wait that a Retry-After can ask for.
+        seed: of the random numbers; None for other ones in each run.
     """
 
     base_s: float = 1.0
@@ -28,46 +32,3 @@ class Backoff:
         if retry_after:
             return min(retry_after, self.longest_s)
         return self._random.uniform(0, min(self.cap_s, self.base_s * 2.0 ** min(attempt, 60)))
-
-
-class Gate:
-    """Whether the service is there, as far as the answers tell: open lets all connections through, closed one knock.
-
-    It is closed until the first yes, after a connection that did not come about, and after `in_a_row` answers of "not
-    now" without a yes between them. So a service that is away, or that refuses everything because it is set up wrongly,
-    is asked by one request at a time, and less and less often. Times are in seconds of one monotonic clock.
-    """
-
-    def __init__(self, backoff: Backoff, in_a_row: int) -> None:
-        self.open = False
-        self.opens_at = 0.0
-        self.away_since: float | None = None
-        self._backoff = backoff
-        self._limit = in_a_row
-        self._in_a_row = 0
-        self._knocks = 0
-
-    def yes(self) -> None:
-        """Something was stored."""
-        self.open = True
-        self._in_a_row = self._knocks = 0
-        self.alive()
-
-    def alive(self) -> None:
-        """The service judged a request, whatever it found."""
-        self.away_since = None
-
-    def not_now(self, answer: NotNow, now: float) -> None:
-        """The service, or the network, put a request off."""
-        if self.away_since is None:
-            self.away_since = now
-        self._in_a_row += 1
-        was_open = self.open
-        if not answer.reached or self._in_a_row >= self._limit:
-            self.open = False
-        if self.open and not answer.retry_after:
-            return  # one request's bad luck; the others go on
-        delay = self._backoff.delay(self._knocks, answer.retry_after)
-        if not was_open and now >= self.opens_at:  # a knock, not one of those under way when the gate fell shut
-            self._knocks += 1
-        self.opens_at = max(self.opens_at, now + delay)

@@ -1,10 +1,10 @@
 """The media API over HTTP; the only file that knows httpx.
 
 One event loop in a thread of its own carries all requests: the source asks for pages from its thread (`segment`), the
-delivery runs as a coroutine on the loop itself (`run`, `post`). So every wait can be broken off at once.
+delivery runs as a coroutine on the loop itself (`run`, `post`). So every wait can be broken off at any time.
 
-Proxies from the environment are not used: the service is a neighbour of this machine, and a token has no business at
-a proxy that a shell profile happens to name. Redirects are not followed: they would carry the token elsewhere.
+Proxies named in the environment are not used: the service is near this machine, and a proxy would see the token.
+Redirects are not followed: they would carry the token to another address.
 """
 
 import asyncio
@@ -175,7 +175,7 @@ class MediaApi:
     async def _ask_once(self, url: str, body: bytes, headers: dict[str, str], max_bytes: int) -> tuple[Answer, Reply]:
         try:
             async with asyncio.timeout(self.config.timeout_s):  # httpx's own limits are for each read, not the whole
-                reply = await self._exchange(url, body, headers, max_bytes)
+                reply = await self._request(url, body, headers, max_bytes)
         except (httpx.TransportError, httpx.DecodingError, TimeoutError, OSError) as error:
             return self._unanswered(url, error), Reply(shown_url(url), status=0)
         log.debug("%s answered %d: %s", reply.url, reply.status, reply.shown())
@@ -184,7 +184,7 @@ class MediaApi:
             self._said_yes.add(url)
         return answer, reply
 
-    async def _exchange(self, url: str, body: bytes, headers: dict[str, str], max_bytes: int) -> Reply:
+    async def _request(self, url: str, body: bytes, headers: dict[str, str], max_bytes: int) -> Reply:
         if self._token.value:
             headers = {**headers, "Authorization": f"Bearer {self._token.value}"}
         async with self._http.stream("POST", url, content=body, headers=headers) as response:

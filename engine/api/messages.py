@@ -1,5 +1,6 @@
 """The media API's messages, written and read: pure functions, no network."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from engine.api.answers import Reply
 from engine.errors import ApiError
 from engine.types import Media, TagScore
 
-MAX_ID = 2**63 - 1  # a Java long, and SQLite's integer
+MAX_ID = 2**63 - 1  # the largest Java long and the largest integer of SQLite
 
 
 def segment_body(start: int, limit: int) -> bytes:
@@ -28,16 +29,24 @@ def similarity(score: float) -> str:
 
 
 def bulk_body(records: Sequence[bytes]) -> bytes:
-    """The body of a bulk request from records that are written already."""
+    """The body of a bulk request, from the bodies of its records."""
     return b"[" + b", ".join(records) + b"]"
 
 
+def idempotency_key(ledger: str, body: bytes) -> str:
+    """The key of a bulk request: the same for a request that is sent again, another for other records or ledgers.
+
+    `ledger` is the ledger's own identity, without which a second ledger would be answered with the first one's yes.
+    """
+    return hashlib.sha256(ledger.encode() + body).hexdigest()
+
+
 def read_segment(reply: Reply, start: int) -> list[Media]:
-    """The media of a page, ascending by id, each id once (its last mention), none below `start`.
+    """The media of a page, ascending by id, none below `start`; of an id that is listed twice, the last one.
 
     Raises:
-        ApiError: not JSON, `data` missing or null, an id that is none, or only media below `start`: such a catalogue
-            would never end. A `storageUrl` that is no string is not an error here; it becomes "" and that medium fails.
+        ApiError: not JSON; `data` missing or null; an id that is not a number; or only media below `start`, as such a
+            catalogue would never end. A `storageUrl` that is no string becomes "", so that only that medium fails.
     """
     try:
         value = reply.json()

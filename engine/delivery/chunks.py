@@ -1,24 +1,19 @@
-"""How the outbox is cut into requests, and cut again when a request fails: pure logic, no network, no clock."""
+"""What goes into one request and how large it is, and how it is cut when it fails. Pure: no network, no clock."""
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from engine.api.answers import Yes
+from engine.api.answers import Rejection
 from engine.api.messages import record_body
 from engine.delivery.entries import tags_of
+from engine.delivery.policy import History
 from engine.errors import ApiError
 from engine.ledger.schema import OutboxItem
 from engine.types import TagScore
 
-ATTEMPTS = 5
-"""Failures of one request, while others succeed, after which it is suspected itself (the contract's)."""
-CHANCE = 1e-7
-"""A medium is not rejected while its failures could be a bad network's with more than this probability."""
-
-Lost = tuple[int, str | None, str]
+Rejected = tuple[int, str | None, str]
 """A rejection as the ledger takes it: (seq, tag or None for the whole medium, reason)."""
 
 
@@ -29,13 +24,13 @@ class Limits:
     records: int = 500
     bytes: int = 256 * 1024
 
-    def lowered(self, records: int) -> "Limits":
-        """What a 413 to a request of so many records teaches: half of them.
+    def at_most(self, records: int) -> "Limits":
+        """The same with no more records than this, which the service has taught us by a 413.
 
-        The bytes stay: halved too, they would cut chunks of long records short twice. A service that counts bytes is
+        The bytes stay: lowered too, they would cut chunks of long records short twice. A service that counts bytes is
         met all the same, by a request or two more.
         """
-        return replace(self, records=max(1, min(self.records, records // 2)))
+        return replace(self, records=min(self.records, records))
 
 
 @dataclass(frozen=True)
@@ -63,21 +58,15 @@ class Chunk:
 
     Attributes:
         sent: how many records have been answered with yes (a single medium only).
-        lost: what was rejected on the way.
-        tries: failures in a row, for the back-off; whatever their cause.
-        failures: of these, those that speak against the chunk itself.
-        mark: the run's count of yeses when the last of these was counted.
-        since: the run's count of yeses when this chunk, or the one it was cut from, first failed.
-        due: when it may be tried again.
+        rejected: what was rejected on the way.
+        history: what the policy remembers of earlier attempts.
+        due: when it may be sent again.
     """
 
     entries: tuple[Entry, ...]
     sent: int = 0
-    lost: list[Lost] = field(default_factory=list)
-    tries: int = 0
-    failures: int = 0
-    mark: int = -1
-    since: int | None = None
+    rejected: list[Rejected] = field(default_factory=list)
+    history: History = field(default_factory=History)
     due: float = 0.0
 
     @property
@@ -89,31 +78,65 @@ class Chunk:
     def records(self) -> tuple[bytes, ...]:
         return tuple(record for entry in self.entries for record in entry.records)
 
-    def count_records(self, lost: list[Lost]) -> int:
-        """How many records a list of losses stands for."""
-        whole = {seq for seq, tag, _ in lost if tag is None}
-        in_whole = sum(len(entry.records) for entry in self.entries if entry.item.seq in whole)
-        return in_whole + sum(seq not in whole for seq, _, _ in lost)
+    def next_records(self, at_most: int) -> tuple[bytes, ...]:
+        """The records of the next request: of several media all, of a single one no more than `at_most`."""
+        return self.records[self.sent : self.sent + at_most] if self.alone else self.records
 
     def halves(self) -> list["Chunk"]:
         """Two chunks of half the media each."""
         middle = len(self.entries) // 2
-        return [Chunk(part, since=self.since) for part in (self.entries[:middle], self.entries[middle:])]
+        return [
+            Chunk(part, history=self.history.of_a_part()) for part in (self.entries[:middle], self.entries[middle:])
+        ]
 
     def repacked(self, limits: Limits) -> list["Chunk"]:
         """Chunks of the same media under new limits."""
         left = deque(self.entries)
         parts = []
         while left:
-            parts.append(Chunk(tuple(fill(left, limits)), since=self.since))
+            parts.append(Chunk(tuple(fill(left, limits)), history=self.history.of_a_part()))
         return parts
 
-    def failed(self, yeses: int, *, nothing_else: bool) -> None:
-        """Count a failure. While nothing else succeeds it says nothing about the chunk, unless nothing else is left."""
-        self.since = yeses if self.since is None else self.since
-        if yeses > self.mark or nothing_else:
-            self.failures += 1
-            self.mark = yeses
+    def reject_medium(self, reason: str) -> None:
+        """Give up the only medium."""
+        self.rejected.append((self.entries[0].item.seq, None, reason))
+
+    def reject_record(self, reason: str) -> None:
+        """Give up the next record of the only medium."""
+        entry = self.entries[0]
+        self.rejected.append((entry.item.seq, entry.tags[self.sent].tag, reason))
+        self.sent += 1
+
+    def book(self, rejections: Sequence[Rejection], count: int, url: str) -> int:
+        """Note that `count` records were answered with yes, except these; return how many of them are stored.
+
+        Raises `ApiError` for a medium that was not sent: what else the service misread, nobody knows.
+        """
+        seqs = {str(entry.item.media.wire_id): entry.item.seq for entry in self.entries}
+        rejected: list[Rejected] = []
+        for media_id, tag, reason in rejections:
+            if media_id not in seqs:
+                raise ApiError(
+                    f"the media API at {url} rejected records of medium {media_id} ({reason}), which was not sent: "
+                    "nothing of this request was marked as stored"
+                )
+            rejected.append((seqs[media_id], tag, reason))
+        self.rejected += rejected
+        self.sent += count
+        return count - self._count_records(rejected)
+
+    def close(self) -> None:
+        """All is answered: a medium that lost every record is rejected as a whole."""
+        for entry in self.entries:
+            reasons = [reason for seq, tag, reason in self.rejected if seq == entry.item.seq and tag is not None]
+            if reasons and len(reasons) == len(entry.records):
+                self.rejected.append((entry.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
+
+    def _count_records(self, rejected: list[Rejected]) -> int:
+        """How many records a list of rejections stands for."""
+        whole = {seq for seq, tag, _ in rejected if tag is None}
+        in_whole = sum(len(entry.records) for entry in self.entries if entry.item.seq in whole)
+        return in_whole + sum(seq not in whole for seq, _, _ in rejected)
 
 
 def fill(waiting: deque[Entry], limits: Limits, may_go: Callable[[Entry], bool] = lambda _: True) -> Iterable[Entry]:
@@ -125,30 +148,3 @@ def fill(waiting: deque[Entry], limits: Limits, may_go: Callable[[Entry], bool] 
         if size != waiting[0].size and (records > limits.records or size > limits.bytes):
             return
         yield waiting.popleft()
-
-
-def failures_needed(transient: int, yeses: int) -> int:
-    """Failures in a row that tell a bad medium from bad luck, where so many requests failed and succeeded later.
-
-    At a failure rate p, k failures in a row are chance with p**k. Laplace's rule of succession estimates the rate as
-    (failed + 1) / (all + 2), so a young run is careful; the contract's five suffice while it is below 4 %.
-    """
-    rate = (transient + 1) / (transient + yeses + 2)
-    return max(ATTEMPTS, math.ceil(math.log(CHANCE) / math.log(rate)))
-
-
-def rejections(chunk: Chunk, answer: Yes, url: str) -> list[Lost]:
-    """What a yes left out.
-
-    Raises `ApiError` for a medium that was not sent: what else the service misread, nobody knows.
-    """
-    seqs = {str(entry.item.media.wire_id): entry.item.seq for entry in chunk.entries}
-    lost: list[Lost] = []
-    for media_id, tag, reason in answer.rejected:
-        if media_id not in seqs:
-            raise ApiError(
-                f"the media API at {url} rejected records of medium {media_id} ({reason}), which was not sent: "
-                "nothing of this request was marked as stored"
-            )
-        lost.append((seqs[media_id], tag, reason))
-    return lost

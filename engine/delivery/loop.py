@@ -1,42 +1,72 @@
-"""The delivery: outbox -> requests -> the API's yes -> ledger.
+"""The delivery: sends what the outbox holds to the media API, a few requests at a time, and books the answers.
 
-A coroutine on the client's loop. It reads the outbox in order, keeps a few requests under way, and takes a medium off
-the outbox only when the service has answered for all its records. What fails is put back, cut smaller, or rejected, by
-the contract's table; what nobody can heal ends the run with nothing marked.
+    outbox ──► Backlog ──► Chunk ──► media API ──► DeliveryPolicy ──► stored or rejected: the media leave the outbox
+                  ▲                                      │
+                  └──────── wait, or cut smaller ────────┴──► the service is at fault: the run stops
+
+A medium leaves the outbox only when the service has answered for all its records. The work is done by one coroutine and
+a task for each request, on the client's event loop, so every wait can be broken off at once.
 """
 
 import asyncio
 import contextlib
+import logging
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from engine.api.answers import shown_url
-from engine.api.backoff import Gate
 from engine.api.client import MediaApi
+from engine.api.messages import bulk_body, idempotency_key
 from engine.delivery.backlog import Backlog
-from engine.delivery.chunks import Limits
+from engine.delivery.chunks import Chunk, Limits
 from engine.delivery.entries import entry
-from engine.delivery.requests import Exchange
-from engine.errors import ApiAway
+from engine.delivery.policy import (
+    Decision,
+    DeliveryPolicy,
+    Halve,
+    PutOff,
+    RejectMedium,
+    RejectRecord,
+    Settle,
+    Shrink,
+    StopRun,
+)
 from engine.flow.channels import Meter
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Tagged
+from engine.types import Tagged
 
-GRACE_S = 4.0
-"""How long requests under way may end by themselves: an answer that is not waited for is a record sent twice."""
-
+log = logging.getLogger(__name__)
 
 SINK = "media API"
 """The name of its entries in the outbox."""
 
 
+@dataclass
+class Counters:
+    """What the delivery did in this run."""
+
+    requests: int = 0
+    repeats: int = 0  # of these, requests sent again after "not now"
+    records: int = 0  # stored
+    refused: int = 0  # single records that the service gave a reason against
+    done: int = 0  # media
+    rejected: int = 0  # media
+
+
 class Delivery:
     """Empties a ledger's outbox into the media API; one a run.
 
-    A `Sink`. `on_settled` is told of media that left the
-    outbox, `on_fatal` of the error that ended the delivery (kept as `error` too); both are called on the client's loop.
+    A `Sink`: all methods may be called from any thread, and only `join` waits.
+
+    Args:
+        on_fatal: is called, on the client's loop, with the error that ended the delivery; it is kept as `error` too.
+        grace_s: how long requests under way may still take when the delivery ends. Where the answer is not waited for,
+            the next run sends the same records again.
     """
 
     def __init__(
@@ -45,35 +75,39 @@ class Delivery:
         api: MediaApi,
         limits: Limits | None = None,
         meter: Meter | None = None,
-        on_settled: Callable[[Sequence[Media]], None] = lambda _: None,
         on_fatal: Callable[[BaseException], None] = lambda _: None,
+        *,
+        grace_s: float = 4.0,
     ) -> None:
+        config = api.config
         self.name = SINK
         self.error: BaseException | None = None
         self.meter = meter or Meter("deliver")
+        self.counters = Counters()
+        self._grace_s = grace_s
+        self._ledger = ledger
         self._api = api
-        self._connections = api.config.connections
-        self._patience = api.config.give_up_after_s
-        self._on_settled = on_settled
+        self._url = shown_url(config.post_url)
         self._on_fatal = on_fatal
-        one_a_request = api.config.recognition_bulk_url is None
-        limits = Limits(records=1) if one_a_request else limits or Limits()
-        self._backlog = Backlog(partial(ledger.outbox, SINK), limits)
-        self._gate = Gate(api.config.backoff, 2 * self._connections)
-        self._exchange = Exchange(
-            ledger, api, self._backlog, self._gate, self._settled, self._tick, stopping=lambda: self._stopping
-        )
-        self.counters = self._exchange.counters
+        self._bulk = config.recognition_bulk_url is not None  # else one record a request
+        self._most_of_a_medium = sys.maxsize if self._bulk else 1  # records of a single medium in one request
+        self._backlog = Backlog(partial(ledger.outbox, SINK), (limits or Limits()) if self._bulk else Limits(records=1))
+        self._policy = DeliveryPolicy(self._url, config.backoff, config.connections, config.give_up_after_s)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._posting = 0  # requests under way
         self._last_tick = time.perf_counter()
         self._changed = asyncio.Event()
         self._draining = self._stopping = False
         self._ended = threading.Event()
 
+    # What other threads call.
+
     def entry(self, tagged: Tagged) -> str | None:
+        """Its tags with their scores; None for a picture without tags."""
         return entry(tagged)
 
     def figures(self) -> Mapping[str, int]:
+        """What it did in this run, by the names of `Tally`."""
         counted = self.counters
         return {name: getattr(counted, name) for name in ("done", "rejected", "records", "refused", "requests")}
 
@@ -99,15 +133,18 @@ class Delivery:
         """Wait for the end after `drain`, `stop` or a fatal error; False if it has not come in time."""
         return self._ended.wait(timeout)
 
+    # The loop.
+
     async def _main(self) -> None:
         try:
             while not self._stopping:
                 self._changed.clear()
                 draining = self._draining  # read before the outbox is: what came before `drain` is still found
-                now = asyncio.get_running_loop().time()
+                now = self._now()
                 if self._launch(now, hurry=draining) and draining:
                     break
-                self._check_patience(now)
+                if given_up := self._policy.given_up(now):
+                    raise given_up.error
                 await self._wait(now)
         except Exception as error:  # whatever it is, the run must hear of it
             self.error = error
@@ -118,21 +155,13 @@ class Delivery:
                 self._on_fatal(self.error)
             self._ended.set()
 
-    async def _end_requests(self) -> None:
-        if not self._tasks:
-            return
-        _, hanging = await asyncio.wait(self._tasks, timeout=GRACE_S)
-        for task in hanging:
-            task.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
-
     def _launch(self, now: float, *, hurry: bool) -> bool:
-        """Fill the free connections; True if nothing is left, in the outbox or under way."""
-        while now >= self._gate.opens_at and len(self._tasks) < (self._connections if self._gate.open else 1):
-            chunk = self._backlog.next(now, knocking=not self._gate.open, hurry=hurry)
+        """Use the free connections; True if nothing is left, in the outbox or under way."""
+        while len(self._tasks) < self._policy.allowed(now):
+            chunk = self._backlog.next(now, prefer_fresh=self._policy.on_trial, hurry=hurry)
             if chunk is None:
                 return not self._tasks and self._backlog.empty()
-            task = asyncio.create_task(self._exchange.deliver(chunk))
+            task = asyncio.create_task(self._deliver(chunk))
             self._tasks.add(task)
             task.add_done_callback(self._task_ended)
         return False
@@ -144,37 +173,107 @@ class Delivery:
             self._stopping = True
         self._changed.set()
 
-    def _check_patience(self, now: float) -> None:
-        if self._patience is None or self._gate.away_since is None or now - self._gate.away_since < self._patience:
-            return
-        url = shown_url(self._api.config.post_url)
-        raise ApiAway(
-            f"the media API at {url} stored nothing for {self._patience:.0f} s: what was tagged is kept in the "
-            "outbox; `engine deliver` posts it when the API is back"
-        )
-
     async def _wait(self, now: float) -> None:
         """Until something changes, or until a moment after `now` comes at which there is something to do."""
-        moments = [moment for moment in (self._gate.opens_at, *self._backlog.due_after(now)) if moment > now]
-        if self._patience is not None and self._gate.away_since is not None:
-            moments.append(self._gate.away_since + self._patience)
+        moments = [moment for moment in (*self._policy.turning_points, *self._backlog.due_after(now)) if moment > now]
         self._tick()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(moments, default=None)):
                 await self._changed.wait()
         self._tick()
 
-    def _settled(self, media: Sequence[Media]) -> None:
-        self.meter.add(items=len(media))
-        self._on_settled(media)
+    async def _end_requests(self) -> None:
+        if not self._tasks:
+            return
+        _, hanging = await asyncio.wait(self._tasks, timeout=self._grace_s)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+    # One chunk.
+
+    async def _deliver(self, chunk: Chunk) -> None:
+        """Send a chunk and do what the policy decides. Raises `ApiError` and `LedgerError`, with nothing marked."""
+        while chunk.sent < len(chunk.records):
+            if self._stopping:
+                return  # between two requests: what has its answer is in the ledger, the rest stays in the outbox
+            records = chunk.next_records(self._most_of_a_medium)
+            decision = await self._attempt(chunk, records)
+            if not isinstance(decision, Settle):
+                return await self._carry_out(decision, chunk)
+            self.counters.records += chunk.book(decision.rejected, len(records), self._url)
+            if not self._bulk:  # an old service stores twice what is sent twice
+                await _on_disk(self._ledger.progress(chunk.entries[0].item.seq, chunk.sent))
+        await self._settle(chunk)
+
+    async def _attempt(self, chunk: Chunk, records: tuple[bytes, ...]) -> Decision:
+        """Send records of a chunk once, and ask the policy what the answer leads to."""
+        body = bulk_body(records) if self._bulk else records[0]
+        key = idempotency_key(self._ledger.identity, body) if self._bulk else None
+        self.counters.requests += 1
+        self.counters.repeats += chunk.history.attempts > 0
+        self._tick()
+        self._posting += 1
+        try:
+            answer = await self._api.post(body, key)
+        finally:
+            self._tick()
+            self._posting -= 1
+        others = len(self._tasks) > 1 or self._backlog.has_ready()
+        return self._policy.decide(
+            answer, chunk.history, alone=chunk.alone, records=len(records), others=others, now=self._now()
+        )
+
+    async def _carry_out(self, decision: Decision, chunk: Chunk) -> None:
+        """Do with a chunk that was not stored what the policy decided."""
+        match decision:
+            case PutOff(until, wait_s, reason):
+                log.warning("%s: %s; sending again in %.1f s", self._url, reason, wait_s)
+                self._backlog.put_off(chunk, until)
+            case Halve():
+                self._backlog.put_first(chunk.halves())
+            case Shrink(records):
+                limits = self._backlog.limits = self._backlog.limits.at_most(records)
+                self._most_of_a_medium = min(self._most_of_a_medium, records)
+                log.info("%s: too large; from here on at most %d records a request", self._url, limits.records)
+                self._backlog.put_first([chunk] if chunk.alone else chunk.repacked(limits))
+            case RejectRecord(reason):
+                chunk.reject_record(reason)
+                self._backlog.put_first([chunk])
+            case RejectMedium(reason):
+                chunk.reject_medium(reason)
+                await self._settle(chunk)
+            case StopRun(error):
+                raise error
+
+    async def _settle(self, chunk: Chunk) -> None:
+        """All of it is answered: it leaves the outbox."""
+        chunk.close()
+        await _on_disk(self._ledger.delivered([entry.item.seq for entry in chunk.entries], chunk.rejected))
+        self._backlog.settled(chunk)
+        rejected = len({seq for seq, tag, _ in chunk.rejected if tag is None})
+        self.counters.rejected += rejected
+        self.counters.done += len(chunk.entries) - rejected
+        self.counters.refused += sum(tag is not None for _, tag, _ in chunk.rejected)
+        self.meter.add(items=len(chunk.entries))
+
+    # Time.
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _tick(self) -> None:
         """Book the time since the last tick: busy with requests, waiting to try again, or with nothing to do."""
         now = time.perf_counter()
         elapsed, self._last_tick = now - self._last_tick, now
-        if self._exchange.posting:
+        if self._posting:
             self.meter.add(busy=elapsed)
         elif self._tasks or not self._backlog.empty():
             self.meter.add(waiting_out=elapsed)
         else:
             self.meter.add(waiting_in=elapsed)
+
+
+async def _on_disk(future: Future[None]) -> None:
+    """Wait until the ledger has written. A wait that is broken off does not break off the write."""
+    await asyncio.shield(asyncio.wrap_future(future))

@@ -1,5 +1,6 @@
 """What the tests of the delivery share: a real ledger, a service not ours, and the way from one to the other."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from engine.api.access import ApiConfig, Token
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
 from engine.api.messages import similarity
-from engine.delivery.chunks import Limits
+from engine.delivery.chunks import Entry, Limits
 from engine.delivery.loop import Delivery
 from engine.ledger.ledger import Ledger
+from engine.ledger.schema import OutboxItem
 from engine.types import Media, Tagged, TagScore
 from tests.support import ledgers
 from tests.support.media_server import MediaServer
@@ -33,6 +35,19 @@ def expected(media: Iterable[Tagged]) -> dict[tuple[str, str], str]:
     return {(str(m.media.id), tag): similarity(score) for m in media for tag, score in m.tags}
 
 
+def outbox_items(*records: int) -> list[OutboxItem]:
+    """Rows of an outbox without a ledger: a medium with so many records each, numbered from 1."""
+    return [
+        OutboxItem(seq, Media(seq, f"{seq}.jpg", seq), json.dumps([(f"t{i}", 0.9) for i in range(count)]), 0)
+        for seq, count in enumerate(records, 1)
+    ]
+
+
+def entries(*records: int) -> tuple[Entry, ...]:
+    """The same as a chunk holds them."""
+    return tuple(Entry.of(item) for item in outbox_items(*records))
+
+
 @dataclass
 class Bench:
     """A ledger, a service and how to deliver from the one to the other."""
@@ -45,7 +60,9 @@ class Bench:
         ledgers.store(self.ledger, media).result(30)
 
     @contextmanager
-    def delivering(self, *, bulk: bool = True, limits: Limits | None = None, **settings) -> Iterator[Delivery]:
+    def delivering(
+        self, *, bulk: bool = True, limits: Limits | None = None, grace_s: float = 4.0, **settings
+    ) -> Iterator[Delivery]:
         """A running delivery, which is stopped at the end."""
         settings = {"backoff": Backoff(base_s=0.002, cap_s=0.01, longest_s=0.01, seed=1), **settings}
         url = self.server.bulk_url if bulk else None
@@ -53,7 +70,7 @@ class Bench:
             self.server.segment_url, self.server.recognition_url, **{"recognition_bulk_url": url, **settings}
         )
         api = MediaApi(config, Token(TOKEN))
-        delivery = Delivery(self.ledger, api, limits)
+        delivery = Delivery(self.ledger, api, limits, grace_s=grace_s)
         self.ledger.on_commit(delivery.wake)
         delivery.start()
         try:

@@ -1,6 +1,6 @@
-"""Whatever a service answers: one of the five kinds, or an error that is a sentence; never another exception.
+"""Whatever a service answers: a yes, one of three kinds of no, or an error that is a sentence. No other exception.
 
-`ENGINE_FUZZ=50000 pytest tests/engine/test_fuzz_answers.py --timeout 0` tries more than the few of every day.
+`ENGINE_FUZZ=50000 pytest tests/engine/api/test_fuzz_answers.py --timeout 0` tries more than the few of every day.
 """
 
 import json

@@ -76,7 +76,7 @@ def test_single_mode_goes_on_at_the_first_unanswered_record(bench: Bench) -> Non
     assert bench.server.stored_twice == []
 
 
-def test_a_service_that_is_away_is_knocked_at_by_one_request_at_a_time(bench: Bench) -> None:
+def test_a_service_that_is_away_is_asked_by_one_request_at_a_time(bench: Bench) -> None:
     bench.server.rules.append(lambda request: Reply(503, b"starting") if request.index < 12 else None)
     media = tagged(40)
     bench.put(media)

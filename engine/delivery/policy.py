@@ -1,0 +1,318 @@
+"""What an answer of the media API leads to: is a medium at fault, or the service, and what is done about it.
+
+Pure: no network, no thread, no clock, no event loop. `DeliveryPolicy` is told each answer and says what to do with the
+chunk it was for. All it remembers are a few counts, and a `History` for each chunk.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.api.answers import Answer, NotNow, Rejection, TooLarge, Yes
+from engine.api.backoff import Backoff
+from engine.errors import ApiAway, ApiError
+
+
+@dataclass(frozen=True)
+class Settle:
+    """The records that were sent are stored, except what `rejected` lists."""
+
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class PutOff:
+    """Send the same chunk again, not before `until`, which is `wait_s` seconds from now."""
+
+    until: float
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Halve:
+    """Cut the chunk into two of half the media each, and send both at once: one of them may be good."""
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """From here on send at most so many records in one request; cut this chunk to that size and send it again."""
+
+    records: int
+
+
+@dataclass(frozen=True)
+class RejectMedium:
+    """The chunk's only medium is at fault: give it up."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class RejectRecord:
+    """The only record that was sent is at fault: give it up and go on with the medium's next one."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class StopRun:
+    """The service is at fault, or the way it is asked: end the run. Nothing more is marked."""
+
+    error: ApiError
+
+
+Decision = Settle | PutOff | Halve | Shrink | RejectMedium | RejectRecord | StopRun
+
+
+@dataclass
+class History:
+    """What the policy remembers of one chunk. Only the policy changes it.
+
+    Attributes:
+        attempts: failed attempts in a row, whatever their cause; the back-off grows with them.
+        counted: those of them that count against the chunk, because other requests succeeded in the meantime.
+        counted_at: the policy's number of successes when the last of these was counted.
+        first_failed_at: the policy's number of successes when the chunk, or the one it was cut from, first failed.
+    """
+
+    attempts: int = 0
+    counted: int = 0
+    counted_at: int = -1
+    first_failed_at: int | None = None
+
+    def of_a_part(self) -> "History":
+        """The history with which a chunk begins that is cut from this one."""
+        return History(first_failed_at=self.first_failed_at)
+
+
+class DeliveryPolicy:
+    """Decides for each answer whether the media or the service are at fault; one a run.
+
+        yes            settle
+        not now        put off; after `attempts` failures while others succeeded halve, or reject if alone
+        too large      shrink, or reject if it was a single record
+        bad records    halve, or reject if alone
+
+    The run stops when records are refused before the first yes, after `most_rejected` rejections in a row, and when
+    nothing was stored for `give_up_after_s`. Times are seconds of one monotonic clock, which the caller reads.
+
+    Args:
+        url: the address as it is shown in messages.
+        backoff: how long to wait before an attempt is repeated.
+        connections: requests under way at a time while the service is well.
+        give_up_after_s: stop the run when nothing was stored for so long; None waits for ever.
+        attempts: failures of one request, while others succeed, after which it is suspected itself.
+        bad_luck: a medium is not rejected while its failures could be a bad network's with more than this probability.
+        most_rejected: rejections in a row after which the service is at fault and not the media.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        backoff: Backoff,
+        connections: int,
+        give_up_after_s: float | None = None,
+        *,
+        attempts: int = 5,
+        bad_luck: float = 1e-7,
+        most_rejected: int = 20,
+    ) -> None:
+        self._url = url
+        self._backoff = backoff
+        self._connections = connections
+        self._give_up_after_s = give_up_after_s
+        self._attempts = attempts
+        self._bad_luck = bad_luck
+        self._most_rejected = most_rejected
+        self._breaker = CircuitBreaker(backoff, in_a_row=2 * connections)
+        self._successes = 0
+        self._passing_failures = 0  # counted failures of chunks that succeeded later: the network's, or the service's
+        self._rejected_in_a_row = 0
+
+    # What to do with a chunk.
+
+    def decide(
+        self, answer: Answer, history: History, *, alone: bool, records: int, others: bool, now: float
+    ) -> Decision:
+        """What to do with a chunk after this answer.
+
+        Args:
+            answer: what the service said.
+            history: the chunk's; it is brought up to date.
+            alone: whether the chunk is a single medium, which cannot be halved.
+            records: how many records were sent.
+            others: whether other requests are under way or could go at once. If not, none can succeed in the meantime,
+                and a failure counts against the chunk all the same.
+            now: the present.
+        """
+        if isinstance(answer, Yes):
+            return self._stored(answer, history)
+        if isinstance(answer, NotNow):
+            return self._not_now(answer, history, alone, others, now)
+        self._breaker.answered()
+        if isinstance(answer, TooLarge) and records > 1:
+            return Shrink(records // 2)
+        if not self._successes:
+            return self._refused_before_any_yes(answer.text)
+        if isinstance(answer, TooLarge):
+            return self._reject(RejectRecord(answer.text))
+        return self._reject(RejectMedium(answer.text)) if alone else Halve()
+
+    def _stored(self, answer: Yes, history: History) -> Settle:
+        self._breaker.succeeded()
+        self._successes += 1
+        self._rejected_in_a_row = 0
+        self._passing_failures += history.counted
+        history.attempts = history.counted = 0
+        return Settle(answer.rejected)
+
+    def _not_now(self, answer: NotNow, history: History, alone: bool, others: bool, now: float) -> Decision:
+        """Wait and send it again; but a chunk that fails again and again while others succeed is at fault itself."""
+        self._breaker.failed(answer, now)
+        if answer.reached:
+            self._count(history, others)
+        suspect = history.first_failed_at is not None and self._successes > history.first_failed_at
+        if history.counted >= self._attempts:
+            if not alone:
+                return Halve()
+            needed = attempts_needed(self._passing_failures, self._successes, self._attempts, self._bad_luck)
+            if suspect and history.counted >= needed:
+                return self._reject(RejectMedium(answer.text))
+        # A suspect chunk is narrowed down with the shortest waits: the service is well, there is nothing to spare it.
+        # A single medium is given growing ones, since the next step is to reject it.
+        wait_s = self._backoff.delay(0 if suspect and not alone else history.attempts, answer.retry_after)
+        history.attempts += 1
+        return PutOff(now + wait_s, wait_s, answer.text)
+
+    def _count(self, history: History, others: bool) -> None:
+        """Count a failure against a chunk if others succeeded since the last one, or if there are no others."""
+        if history.first_failed_at is None:
+            history.first_failed_at = self._successes
+        if self._successes > history.counted_at or not others:
+            history.counted += 1
+            history.counted_at = self._successes
+
+    def _reject(self, rejection: RejectMedium | RejectRecord) -> Decision:
+        """Give it up, unless the service refuses so much that the media cannot be at fault."""
+        self._rejected_in_a_row += 1
+        if self._rejected_in_a_row < self._most_rejected:
+            return rejection
+        return StopRun(
+            ApiError(
+                f"the media API at {self._url} refused {self._most_rejected} media in a row, the last with "
+                f"{rejection.reason}: see to the service, then run the same command again; "
+                "what is not marked rejected is kept in the outbox"
+            )
+        )
+
+    def _refused_before_any_yes(self, text: str) -> Decision:
+        """Records are refused by a service that has stored none in this run: nobody can tell which side is at fault.
+
+        So nothing is rejected and the run stops. Whatever else shall be tried before the first yes belongs here.
+        """
+        return StopRun(
+            ApiError(
+                f"the media API at {self._url} refuses the first records it was sent ({text}): "
+                "check the address and what it expects; nothing was marked"
+            )
+        )
+
+    # How many requests may go, and when.
+
+    def allowed(self, now: float) -> int:
+        """How many requests may be under way at this moment."""
+        return self._breaker.allowed(now, self._connections)
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether the service must prove itself: then one request goes at a time, with a chunk that has not failed."""
+        return not self._breaker.closed
+
+    @property
+    def turning_points(self) -> Iterator[float]:
+        """The moments at which `allowed` and `given_up` change by themselves; some may be past."""
+        yield self._breaker.retry_at
+        if self._give_up_after_s is not None and self._breaker.failing_since is not None:
+            yield self._breaker.failing_since + self._give_up_after_s
+
+    def given_up(self, now: float) -> StopRun | None:
+        """The end of the run, if the service has stored nothing for as long as the user wants to wait."""
+        since, patience = self._breaker.failing_since, self._give_up_after_s
+        if since is None or patience is None or now < since + patience:
+            return None
+        return StopRun(
+            ApiAway(
+                f"the media API at {self._url} stored nothing for {patience:.0f} s: what was tagged is kept in the "
+                "outbox; `engine deliver` posts it when the API is back"
+            )
+        )
+
+
+class CircuitBreaker:
+    """Spares a service that is away or fails all the time: it is asked by one request at a time, with growing waits.
+
+    The usual pattern (Nygard, "Release It!"): closed, all connections are used; open, nothing is sent until `retry_at`;
+    half-open, from then on one trial request goes at a time, until a success closes it or a failure opens it again.
+
+    It begins half-open, for nobody knows yet whether the service works. It opens when no connection comes about, and
+    after `in_a_row` answers of "not now" without a success between them. A Retry-After holds back all requests, also
+    while it is closed.
+
+    Attributes:
+        closed: whether the service is thought to be well.
+        retry_at: nothing is sent before this moment.
+        failing_since: when the first failure came that was followed by failures only; None if there is none.
+    """
+
+    def __init__(self, backoff: Backoff, in_a_row: int) -> None:
+        self.closed = False
+        self.retry_at = 0.0
+        self.failing_since: float | None = None
+        self._backoff = backoff
+        self._limit = in_a_row
+        self._in_a_row = 0
+        self._failed_trials = 0
+
+    def allowed(self, now: float, connections: int) -> int:
+        """How many of the connections may be in use."""
+        if now < self.retry_at:
+            return 0
+        return connections if self.closed else 1
+
+    def succeeded(self) -> None:
+        """Something was stored."""
+        self.closed = True
+        self._in_a_row = self._failed_trials = 0
+        self.answered()
+
+    def answered(self) -> None:
+        """The service judged a request, whatever it found: it is there."""
+        self.failing_since = None
+
+    def failed(self, answer: NotNow, now: float) -> None:
+        """The service, or the network, put a request off."""
+        if self.failing_since is None:
+            self.failing_since = now
+        self._in_a_row += 1
+        was_closed = self.closed
+        if not answer.reached or self._in_a_row >= self._limit:
+            self.closed = False
+        if self.closed and not answer.retry_after:
+            return  # a single failure: the other requests go on
+        wait_s = self._backoff.delay(self._failed_trials, answer.retry_after)
+        # Requests that were under way when the breaker opened fail too, but they were no trials.
+        if not was_closed and now >= self.retry_at:
+            self._failed_trials += 1
+        self.retry_at = max(self.retry_at, now + wait_s)
+
+
+def attempts_needed(passing_failures: int, successes: int, at_least: int = 5, bad_luck: float = 1e-7) -> int:
+    """Failures in a row that tell a bad medium from bad luck, where so many requests failed and succeeded later.
+
+    At a failure rate p, k failures in a row are bad luck with probability p**k, so k is the least with
+    p**k <= `bad_luck`, and not below `at_least`, which suffices while the rate is below 4 %. Laplace's rule of
+    succession estimates the rate as (failed + 1) / (all + 2), so the policy is careful while it has seen little.
+    """
+    rate = (passing_failures + 1) / (passing_failures + successes + 2)
+    return max(at_least, math.ceil(math.log(bad_luck) / math.log(rate)))
