@@ -1,6 +1,5 @@
 """The official release -> model folder: download, unpack, check, convert; what is there already is not done again."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from convert.errors import ConvertError, reading
 from convert.fetch.download import DownloadError, Progress, checked, download, shown
 from convert.fetch.unpack import BadArchive, unpack
 from convert.keras.project import Project, read_project
-from convert.model_folder import MANIFEST, sha256_of, staged
+from convert.model_folder import staged
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS, OFFICIAL_PAGE, RELEASES
+from engine.model.folder import MANIFEST, open_model, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def fetch(wish: Fetch, progress: Progress, say: Callable[[str], None]) -> Conver
 
     Raises:
         ConvertError: the reason as a sentence. What was downloaded stays and is used the next time, unless it is wrong.
+        ModelError: likewise, where the model folder cannot be read.
     """
     checked(wish.address)
     if _is_there(wish):
@@ -71,22 +72,22 @@ def _occupied(folder: Path) -> bool:
 
 
 def _is_there(wish: Fetch) -> bool:
-    """Whether the model folder needs nothing. Raises ConvertError, now and not at the end, if it cannot be added to."""
+    """Whether the model folder holds all that is wished for.
+
+    Raises ConvertError or ModelError if it is something that cannot be added to: now, not after the download.
+    """
     if not _occupied(wish.model_dir) or wish.overwrite:
         return False
-    path = wish.model_dir / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        source, files = manifest["source"]["sha256"], {p: made["file"] for p, made in manifest["precisions"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    if not (wish.model_dir / MANIFEST).is_file():
         raise ConvertError(
             f"{wish.model_dir} exists and holds no model of ours: name a folder that does not exist yet with --to."
-        ) from error
-    if source not in _trusted(wish.sha256):
+        )
+    model = open_model(wish.model_dir)
+    if model.sha256 not in _trusted(wish.sha256):
         raise ConvertError(
             f"{wish.model_dir} holds another model: give --overwrite to replace it, or name another folder with --to."
         )
-    return all(p in files and (wish.model_dir / str(files[p])).is_file() for p in wish.precisions)
+    return all(p in model.precisions and model.precisions[p].file.is_file() for p in wish.precisions)
 
 
 def _make_project(wish: Fetch, progress: Progress, say: Callable[[str], None]) -> None:

@@ -10,23 +10,23 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
-from convert.child import run_child
+from convert.child_process import run_child
 from convert.errors import CURE, ConvertError
-from convert.keras.archive import open_keras
-from convert.keras.graph import layer_names
+from convert.keras.archive import open_archive
 from convert.keras.h5 import KerasModel, open_h5
+from convert.keras.network import layer_names
 
 PATIENCE = 120.0  # seconds; the full-size model takes under one, a slow share perhaps twenty
 
 
-def open_model(path: Path) -> KerasModel:
+def open_keras(path: Path) -> KerasModel:
     """Opens `path` (.h5 or .keras); raises ConvertError if it is damaged or holds no whole model."""
     _check(path)
     return _open(path)
 
 
 def _open(path: Path) -> KerasModel:
-    return open_keras(path) if path.suffix == ".keras" else open_h5(path)
+    return open_archive(path) if path.suffix == ".keras" else open_h5(path)
 
 
 def _check(path: Path) -> None:

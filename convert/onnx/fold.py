@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from convert.keras.graph import Layer, Network
 from convert.keras.h5 import Stored
+from convert.keras.network import Layer, Network
 
 Float32 = npt.NDArray[np.float32]
 _LINEAR = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense")

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import onnx
 
 from convert.errors import needing
-from convert.model_folder import sha256_of
-from convert.parity.pictures import Pictures
+from convert.pictures import Pictures
+from engine.model.folder import sha256_of
 
 INT8 = "int8"
 EXPORTER = "onnxruntime.quantization"

@@ -5,7 +5,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from convert.parity.figures import given
+from convert.parity.comparison import given
 from engine.types import Scores
 
 _BINS, _FAR, _OTHERS = 50, 30, 30

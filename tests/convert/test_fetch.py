@@ -20,10 +20,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from convert.cli import fetch_main
 from convert.errors import ConvertError
 from convert.fetch import download as download_module
 from convert.fetch import unpack as unpack_module
-from convert.fetch.cli import fetch_main
 from convert.fetch.download import DownloadError, download
 from convert.fetch.fetch import Fetch, fetch
 from convert.fetch.unpack import BadArchive, unpack
@@ -564,7 +564,7 @@ def test_ctrl_c_keeps_what_has_come(server: Server) -> None:
     server.cuts = [1_000_000]
     part = Path("kept.zip.part")
     # It breaks after 1 MB and pauses for a second before it goes on to a server that is not there any more.
-    program = [sys.executable, "-c", "from convert.fetch.cli import fetch_main; raise SystemExit(fetch_main())"]
+    program = [sys.executable, "-c", "from convert.cli import fetch_main; raise SystemExit(fetch_main())"]
     with subprocess.Popen([*program, *wanted(server)], stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 30
         while not (part.exists() and part.stat().st_size == 1_000_000) and time.monotonic() < end:

@@ -133,7 +133,7 @@ def test_a_failure_half_way_leaves_the_old_folder(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("convert.conversion.write_file", full)
+    monkeypatch.setattr("convert.model_folder.write_file", full)
     assert main([str(project), str(folder), "--precision", "fp16"]) == 1
     assert "No space left" in capsys.readouterr().err
     assert files(folder) == before

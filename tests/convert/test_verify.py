@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from convert.cli import main, verify_main
-from convert.parity.figures import compare
+from convert.parity.comparison import compare
 from demo.render import render
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
