@@ -20,7 +20,7 @@ from rich.progress import Progress as Bar
 
 from convert.conversion import CALIBRATE_COUNT, Conversion, convert
 from convert.fetch import download
-from convert.fetch.fetch import Fetch, fetch
+from convert.fetch.fetch import FetchOptions, fetch
 from convert.parity.comparison import THRESHOLD, Comparison
 from convert.parity.verify import COUNT, PAGE, Progress, verify
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS
@@ -191,21 +191,21 @@ def _fetch(
     A download that broke goes on where it ended. The project folder is kept: `engine verify` compares against it.
     """
     precisions = tuple(dict.fromkeys(precision or [FetchedPrecision.FP32]))
-    wish = Fetch(to, project, url, sha256, precisions, overwrite)
+    options = FetchOptions(to, project, url, sha256, precisions, overwrite)
     try:
         with _download_progress() as progress:
-            made = fetch(wish, progress, _say)
+            made = fetch(options, progress, _say)
     except KeyboardInterrupt:
         _say("interrupted: what has come is kept, the same command goes on with it")
         raise typer.Exit(_INTERRUPTED) from None
-    print(_fetched(made, wish))
+    print(_fetched(made, options))
 
 
-def _fetched(made: Conversion | None, wish: Fetch) -> str:
+def _fetched(made: Conversion | None, options: FetchOptions) -> str:
     if made is None:
-        return f"{wish.model_dir} is there already: nothing to do"
+        return f"{options.model_dir} is there already: nothing to do"
     tags = f"{made.project.model.name}, {len(made.project.tags):,} tags"
-    return f"{tags}: written to {wish.model_dir}, the original is kept in {wish.project_dir}"
+    return f"{tags}: written to {options.model_dir}, the original is kept in {options.project_dir}"
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The direct way: an open Keras model -> an ONNX graph with the engine's input and output."""
+"""Exports an open Keras model directly: its layers become an ONNX graph with the engine's input and output."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from convert.onnx.translation import Translation
 from convert.onnx.writer import Weight, write_onnx
 
 PRECISIONS: dict[str, type[np.floating[Any]]] = {"fp32": np.float32, "fp16": np.float16}
-"""What the direct way can write, by the type of the weights."""
+"""The precisions that can be exported directly, and the type of their weights."""
 _CHANNELS = 3
 
 
@@ -31,7 +31,7 @@ class Export:
     """A model ready to be written.
 
     Attributes:
-        exporter: which way it was made: `direct` or `tf2onnx`.
+        exporter: what made it: `direct` (this module) or `tf2onnx` (`convert.onnx.fallback`).
         outputs: how many scores a picture has; None if that is known only when it is written.
         layers: Keras layers it was made from.
         parameters: weights, counted as Keras does.

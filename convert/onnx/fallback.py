@@ -1,4 +1,4 @@
-"""The other way: models with layers that the direct way does not know go through tf2onnx, where that is possible.
+"""Exports a model through tf2onnx, where it has layers that `convert.onnx.layers` cannot translate.
 
 It needs TensorFlow (extra `keras`) and memory far beyond the model's size, so it runs in a process of its own.
 """

@@ -16,7 +16,7 @@ def pair(layer: Layer, key: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def picture(layer: Layer, x: Value) -> tuple[int, int, int]:
+def picture_shape(layer: Layer, x: Value) -> tuple[int, int, int]:
     """The shape of an input that must be a picture: channels, height, width."""
     if layer.config.get("data_format") == "channels_first":
         raise ConvertError(
@@ -28,10 +28,10 @@ def picture(layer: Layer, x: Value) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def windows(
+def output_and_pads(
     layer: Layer, size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int]
 ) -> tuple[tuple[int, int], list[int]]:
-    """Where a sliding window stops: ((rows, columns) of the output, ONNX pads [top, left, bottom, right]).
+    """What a sliding window gives and needs: (output rows and columns, ONNX pads [top, left, bottom, right]).
 
     TensorFlow's rules (tf.nn.convolution, "Notes on padding"): SAME gives ceil(size / stride) outputs and puts the odd
     pixel of padding at the bottom and right; VALID pads nothing and drops what does not fill a window.

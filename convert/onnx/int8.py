@@ -27,12 +27,12 @@ and the scores come out of them."""
 
 
 class Quantised(NamedTuple):
-    """What became of it.
+    """The int8 file that was written.
 
     Attributes:
         sha256: of the file, in hex.
         calibration: for the manifest: how, and on how many pictures.
-        runtime: ONNX Runtime's version.
+        runtime: the version of the ONNX Runtime that made it.
     """
 
     sha256: str
@@ -94,7 +94,7 @@ class _Reader:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without its advice, through the root logger, to fuse the graph first: ours has nothing left to fuse."""
+    """Silences its advice, given through the root logger, to fuse the graph first: ours has nothing left to fuse."""
     root, silent = logging.getLogger(), logging.NullHandler()
     before = root.manager.disable
     root.addHandler(silent)  # else the first warning would set up a handler for the whole process

@@ -15,7 +15,7 @@ from convert.keras.network import Layer
 from convert.onnx.activations import clip, softmax
 from convert.onnx.builder import Value, onnx_axis
 from convert.onnx.fold import Float32, Linear
-from convert.onnx.geometry import pair, picture, windows
+from convert.onnx.geometry import output_and_pads, pair, picture_shape
 from convert.onnx.translation import Translation
 
 TranslateLayer = Callable[[Layer, Sequence[Value], Translation], Value]
@@ -95,7 +95,7 @@ def _rescaling(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
 def _conv2d(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     """Conv2D; Keras' kernel is [rows, columns, channels / groups, filters]."""
     (x,) = inputs
-    channels, *_ = picture(layer, x)
+    channels, *_ = picture_shape(layer, x)
     filters, groups = int(layer.config["filters"]), int(layer.config.get("groups") or 1)
     kernel = (*pair(layer, "kernel_size"), channels // groups, filters)
     arrays = to.weights(layer, kernel=kernel, bias=_bias(layer, filters))
@@ -106,7 +106,7 @@ def _conv2d(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
 def _depthwise_conv2d(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     """DepthwiseConv2D; Keras' kernel is [rows, columns, channels, multiplier], output channel c * multiplier + m."""
     (x,) = inputs
-    channels, *_ = picture(layer, x)
+    channels, *_ = picture_shape(layer, x)
     multiplier = int(layer.config.get("depth_multiplier", 1))
     size, filters = pair(layer, "kernel_size"), channels * multiplier
     arrays = to.weights(layer, kernel=(*size, channels, multiplier), bias=_bias(layer, filters))
@@ -117,7 +117,7 @@ def _depthwise_conv2d(layer: Layer, inputs: Sequence[Value], to: Translation) ->
 def _separable_conv2d(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     """SeparableConv2D: a depthwise convolution, then a 1x1 one that carries bias, normalisation and activation."""
     (x,) = inputs
-    channels, *_ = picture(layer, x)
+    channels, *_ = picture_shape(layer, x)
     multiplier, filters = int(layer.config.get("depth_multiplier", 1)), int(layer.config["filters"])
     size, between = pair(layer, "kernel_size"), channels * multiplier
     arrays = to.weights(
@@ -159,25 +159,25 @@ def _convolve(
     layer: Layer, x: Value, to: Translation, linear: Linear, kernel: tuple[int, int, int, int], groups: int
 ) -> Value:
     """`kernel` is [rows, columns, input channels of a group, outputs]."""
-    channels, *size = picture(layer, x)
+    channels, *size = picture_shape(layer, x)
     if groups < 1 or channels % groups or linear.outputs % groups:
         raise ConvertError(f"layer {layer.name}: {groups} groups do not divide its {channels} channels.")
     strides, dilations = pair(layer, "strides"), pair(layer, "dilation_rate")
-    stops, pads = windows(layer, (size[0], size[1]), kernel[:2], strides, dilations)
+    out_size, pads = output_and_pads(layer, (size[0], size[1]), kernel[:2], strides, dilations)
     attributes = {"kernel_shape": kernel[:2], "strides": strides, "dilations": dilations, "pads": pads, "group": groups}
-    return _conv_node(x, to, linear, kernel, stops, **attributes)
+    return _conv_node(x, to, linear, kernel, out_size, **attributes)
 
 
 def _conv_node(
-    x: Value, to: Translation, linear: Linear, kernel: tuple[int, ...], stops: tuple[int, ...], **attributes: object
+    x: Value, to: Translation, linear: Linear, kernel: tuple[int, ...], out_size: tuple[int, ...], **attributes: object
 ) -> Value:
     def load() -> Float32:  # [rows, columns, in, out] -> [out, in, rows, columns]
         return np.ascontiguousarray(linear.load_kernel(kernel).transpose(3, 2, 0, 1))
 
     onnx_kernel = (kernel[3], kernel[2], kernel[0], kernel[1])
     operands = [x.name, to.graph.weight("kernel", onnx_kernel, load), *_bias_operand(to, linear)]
-    to.graph.macs += math.prod(kernel) * math.prod(stops)
-    return to.graph.op("Conv", operands, (linear.outputs, *stops), **attributes)
+    to.graph.macs += math.prod(kernel) * math.prod(out_size)
+    return to.graph.op("Conv", operands, (linear.outputs, *out_size), **attributes)
 
 
 def _bias_operand(to: Translation, linear: Linear) -> list[str]:
@@ -209,17 +209,17 @@ def _concatenate(layer: Layer, inputs: Sequence[Value], to: Translation) -> Valu
 
 def _pool(op: str, layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     (x,) = inputs
-    channels, height, width = picture(layer, x)
+    channels, height, width = picture_shape(layer, x)
     size = pair(layer, "pool_size")
     strides = pair(layer, "strides") if layer.config.get("strides") else size
-    stops, pads = windows(layer, (height, width), size, strides, (1, 1))
+    out_size, pads = output_and_pads(layer, (height, width), size, strides, (1, 1))
     # ONNX pads the maximum with -inf and leaves padding out of the average, as TensorFlow does.
-    return to.graph.op(op, [x.name], (channels, *stops), kernel_shape=size, strides=strides, pads=pads)
+    return to.graph.op(op, [x.name], (channels, *out_size), kernel_shape=size, strides=strides, pads=pads)
 
 
 def _global_pool(op: str, layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     (x,) = inputs
-    channels, *_ = picture(layer, x)
+    channels, *_ = picture_shape(layer, x)
     pooled = to.graph.op(op, [x.name], (channels, 1, 1))
     if layer.config.get("keepdims"):
         return pooled
@@ -228,7 +228,7 @@ def _global_pool(op: str, layer: Layer, inputs: Sequence[Value], to: Translation
 
 def _zero_padding(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     (x,) = inputs
-    channels, height, width = picture(layer, x)
+    channels, height, width = picture_shape(layer, x)
     (top, bottom), (left, right) = layer.config["padding"]
     if min(top, bottom, left, right) < 0:
         raise ConvertError(f"layer {layer.name}: negative padding.")

@@ -1,4 +1,7 @@
-"""The original's scores: Keras with DeepDanbooru's own preprocessing, in a process of its own (TensorFlow's memory)."""
+"""The original's scores: the Keras model with DeepDanbooru's own preprocessing.
+
+It runs in a process of its own, so that TensorFlow's memory is free again afterwards.
+"""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""parity.html: a comparison as one page that loads nothing from anywhere."""
+"""The report parity.html: a comparison as one HTML page that needs no other file and no network."""
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Two sets of scores against each other, as one small SVG."""
+"""A scatter plot of two sets of scores against each other, as a small SVG."""
 
 from html import escape
 

@@ -1,4 +1,4 @@
-"""Holds each precision of a model folder against the original on real pictures; the verdicts go into the manifest."""
+"""Compares each precision of a model folder with the original on real pictures; writes the verdicts and the report."""
 
 import itertools
 from collections.abc import Callable, Sequence

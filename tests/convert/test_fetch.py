@@ -25,7 +25,7 @@ from convert.errors import ConvertError
 from convert.fetch import download as download_module
 from convert.fetch import unpack as unpack_module
 from convert.fetch.download import DownloadError, download
-from convert.fetch.fetch import Fetch, fetch
+from convert.fetch.fetch import FetchOptions, fetch
 from convert.fetch.unpack import BadArchive, unpack
 from convert.releases import OFFICIAL, OFFICIAL_PAGE
 
@@ -551,7 +551,7 @@ def test_a_model_folder_of_something_else_is_noticed_before_the_download(
 @pytest.mark.parametrize("address", ["ftp://host/x.zip", "x.zip", "http://", "http://host:port/", "https://a\nb/"])
 def test_addresses_that_make_no_sense(address: str) -> None:
     with pytest.raises(ConvertError, match="give one like"):
-        fetch(Fetch(Path("model"), address=address), quiet, print)
+        fetch(FetchOptions(Path("model"), address=address), quiet, print)
 
 
 def test_a_command_line_that_makes_no_sense() -> None:
