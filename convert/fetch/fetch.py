@@ -122,7 +122,8 @@ def _download(options: FetchOptions, progress: Progress) -> None:
     except OSError as error:
         raise ConvertError(
             f"{options.archive} cannot be written ({error.strerror or error}): make room, about 2 GB, or name a folder "
-            f"on another disk with --project. What has come is kept, the same command goes on with it. {_by_hand(options)}"
+            "on another disk with --project. What has come is kept, the same command goes on with it. "
+            f"{_by_hand(options)}"
         ) from error
 
 

@@ -119,7 +119,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_file(precision: Precision) -> None:
-    """Raise `ModelError` unless the ONNX file is the one its manifest describes (`sha256_of` says how long it takes)."""
+    """Raise `ModelError` unless the ONNX file is the one its manifest describes. Reads the file, see `sha256_of`."""
     try:
         found = sha256_of(precision.file)
     except OSError as error:

@@ -131,7 +131,8 @@ def test_the_model_folder_tells_the_categories(library, tmp_path, tiny_model):
         with database.reading() as connection:
             found = connection.exec_driver_sql("SELECT key, category FROM tag").all()
         assert {tuple(row) for row in found} == {("tag_6", "General"), ("tag_7", "Character")}
-    with pytest.raises(ServiceError, match="is no model folder"), embedded(library, db=tmp_path / "c.db", model=library):
+    no_model = embedded(library, db=tmp_path / "c.db", model=library)
+    with pytest.raises(ServiceError, match="is no model folder"), no_model:
         pass
 
 
