@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from convert.cli import main
+from convert.model_folder import record_parity
+from engine.model.folder import open_model
 from tests.convert.projects import MODELS, make_project
 
 pytestmark = pytest.mark.usefixtures("no_child_process")
@@ -120,3 +122,36 @@ def test_a_failure_half_way_leaves_the_old_folder(
     assert "No space left" in capsys.readouterr().err
     assert files(folder) == before
     assert [entry.name for entry in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("model.json", "{"), ("model.json", "[]"), ("tags.csv", "index,tag\n")])
+def test_a_damaged_folder_is_replaced_when_asked(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder)]) == 0
+    whole = files(folder)
+    (folder / name).write_text(content, encoding="utf-8")
+    assert main([str(project), str(folder), "--precision", "fp16"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([str(project), str(folder), "--overwrite"]) == 0
+    assert files(folder) == whole
+
+
+def test_other_categories_are_another_model(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder)]) == 0
+    (project / "categories.json").write_text('[{"name": "Other", "start_index": 0}]', encoding="utf-8")
+    assert main([str(project), str(folder)]) == 1
+    assert "holds another model" in capsys.readouterr().err
+
+
+def test_a_comparison_changes_nothing_else_in_the_manifest(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder), "--precision", "fp32", "--precision", "fp16"]) == 0
+    before = manifest(folder) | {"from the future": {"kept": True}}
+    (folder / "model.json").write_text(json.dumps(before), encoding="utf-8")
+    record_parity(folder, {"fp16": {"verdict": "pass"}})
+    before["precisions"]["fp16"]["parity"] = {"verdict": "pass"}  # type: ignore[index]
+    assert manifest(folder) == before
+    assert {name: one.verdict for name, one in open_model(folder).precisions.items()} == {"fp32": None, "fp16": "pass"}

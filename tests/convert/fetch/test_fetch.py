@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from convert.cli import fetch_main
+from convert.cli import main as convert
 from convert.errors import ConvertError
 from convert.fetch.fetch import FetchOptions, fetch
 from convert.releases import OFFICIAL, OFFICIAL_PAGE
@@ -149,10 +150,15 @@ def test_a_model_folder_of_something_else_is_noticed_before_the_download(
     Path("model/holiday.jpg").touch()
     assert fetch_main(wanted(server)) == 1
     assert "holds no model of ours" in said(capsys)
-    other = {"source": {"sha256": "1" * 64}, "precisions": {}}
-    Path("model/model.json").write_text(json.dumps(other), encoding="utf-8")
+    assert convert([str(DEMO), "model", "--overwrite"]) == 1  # convert replaces no such folder either
+    Path("model/holiday.jpg").unlink()
+    assert convert([str(DEMO), "model"]) == 0
+    capsys.readouterr()
+    assert fetch_main(wanted(server, sha256="1" * 64)) == 1
+    assert "model holds another model: give --overwrite" in said(capsys)
+    Path("model/model.json").write_text("{", encoding="utf-8")
     assert fetch_main(wanted(server)) == 1
-    assert "--overwrite" in said(capsys)
+    assert "model.json cannot be read" in said(capsys)
     assert server.asked == []
 
 
