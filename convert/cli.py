@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def verify_main(argv: list[str] | None = None) -> int:
-    """`engine verify`; returns the exit code: 0 all pass, 1 one does not or it is impossible, 2 and 130 likewise."""
+    """`engine verify`; returns the exit code: 0 all pass, 1 impossible or one does not, 2 bad usage, 130 Ctrl-C."""
     return _run(_verify_app, "engine verify", argv)
 
 

@@ -26,7 +26,7 @@ CALIBRATE_COUNT = 200
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What was made.
+    """What a conversion made.
 
     Attributes:
         project: what it was made of.
@@ -34,7 +34,7 @@ class Conversion:
         layers: Keras layers.
         parameters: weights, counted as Keras does.
         gflop: billions of floating-point operations a picture, if known.
-        calibration: what the manifest says of int8's, if that was made.
+        calibration: how int8 was fitted, as the manifest has it; None if int8 was not made.
     """
 
     project: Project
@@ -86,7 +86,7 @@ def convert(
 
 
 def _pictures(project: Project, folder: Path | None, count: int) -> Pictures:
-    """What int8 is fitted to. Raises ConvertError now if there is no picture, not when fp32 is done."""
+    """The pictures that int8 is fitted to. Raises ConvertError if there is none: before the conversion, not after it."""
     if folder is None:
         raise ConvertError("int8 is fitted to pictures: name a folder with some hundred of them by --calibrate FOLDER.")
     pictures = Pictures(folder, count, preprocessing_of(project))

@@ -72,7 +72,7 @@ def _occupied(folder: Path) -> bool:
 
 
 def _is_there(options: FetchOptions) -> bool:
-    """Whether the model folder holds all that is wished for.
+    """Whether the model folder holds all that is asked for.
 
     Raises ConvertError or ModelError if it is something that cannot be added to: now, not after the download.
     """
@@ -92,7 +92,7 @@ def _is_there(options: FetchOptions) -> bool:
 
 
 def _make_project(options: FetchOptions, progress: Progress, say: Callable[[str], None]) -> None:
-    """The zip, unless it is there -> the project folder, which appears only when it is whole and trusted."""
+    """Downloads the zip, unless it is there, and unpacks it. The folder appears only when it is whole and trusted."""
     archive = options.archive
     ours = not archive.exists()
     if ours:
@@ -134,7 +134,7 @@ def _by_hand(options: FetchOptions) -> str:
 
 
 def _check(archive: Path, folder: Path, sha256: str | None) -> None:
-    """Raises BadArchive, which speaks of the archive, unless `folder` is a trusted project."""
+    """Raises BadArchive, whose sentence names the archive, unless `folder` is a trusted project."""
     try:
         problem = _not_trusted(read_project(folder), sha256)
     except ConvertError as error:

@@ -1,4 +1,4 @@
-"""Opens a Keras model file; a process of its own looks at it first.
+"""Opens a Keras model file, after a process of its own has tried to.
 
 HDF5 was seen never to return from a damaged file (a flipped byte in a heap of attributes), and nothing in Python can
 end that. So a child walks through everything that has structure; only then does this process do the same. Values of
@@ -39,7 +39,7 @@ def _check(path: Path) -> None:
         raise ConvertError(f"{path} is damaged (HDF5 crashed on it): {CURE}.")
 
 
-def _look(path: Path) -> None:
+def _walk(path: Path) -> None:
     # What Python can catch, it will catch again in the process that asked.
     with suppress(Exception), closing(_open(path)) as model:
         for name in layer_names(model.config):
@@ -47,4 +47,4 @@ def _look(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _look(Path(sys.argv[1]))
+    _walk(Path(sys.argv[1]))

@@ -22,8 +22,8 @@ from engine.model.folder import sha256_of
 INT8 = "int8"
 EXPORTER = "onnxruntime.quantization"
 _QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "MatMul", "Gemm", "Mul", "Concat")
-"""Not Cast, Div and Transpose of the input, nor the average, sigmoid or softmax that end a model: they cost nothing,
-and the scores come out of them."""
+"""The kinds of nodes that become int8. Cast, Div and Transpose at the input stay as they are, and so do the average, sigmoid
+or softmax at the end: they cost nothing, and the scores come out of them."""
 
 
 class Quantised(NamedTuple):
@@ -72,13 +72,13 @@ def quantise(fp32: Path, target: Path, pictures: Pictures) -> Quantised:
 
 
 def _kept_float(path: Path) -> list[str]:
-    """The first convolution: it costs a hundredth of the whole, and its error goes through all others."""
+    """The first convolution: it costs a hundredth of the whole, and an error in it goes through all the others."""
     nodes = onnx.load(path).graph.node
     return [node.name for node in nodes if node.op_type == "Conv"][:1]
 
 
 class _Reader:
-    """The pictures as quantize_static wants them."""
+    """Gives quantize_static the pictures, as an `onnxruntime.quantization.CalibrationDataReader` does."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.given = 0

@@ -18,7 +18,7 @@ THRESHOLD = 0.5
 MARGIN = 0.002
 """fp32 may give another tag only where the reference's score is this close to the threshold."""
 LIMIT = 0.02
-"""fp16 and int8 may differ by this distance in the mean, overall and within each category of any size."""
+"""fp16 and int8 may differ by this distance in the mean, overall and in each category with ENOUGH tags."""
 ENOUGH = 100
 """Tags that the reference gives in a category, over all pictures, from which on the category is judged by itself."""
 Mask = npt.NDArray[np.bool_]
@@ -41,7 +41,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """One precision held against the reference on the same pictures.
+    """One precision compared with the reference on the same pictures.
 
     Attributes:
         pictures: how many.
@@ -64,7 +64,7 @@ class Parity:
     passed: bool
 
     def entry(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """These figures as the manifest has them."""
         return {
             "pictures": self.pictures,
             "max_difference": self.max_difference,
@@ -82,7 +82,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The precisions of a model folder held against a reference.
+    """The precisions of a model folder compared with a reference.
 
     Attributes:
         model: the model folder.
@@ -114,7 +114,7 @@ class Comparison:
         return all(one.passed for one in self.parity.values())
 
     def entry(self, precision: str) -> dict[str, Any]:
-        """What the manifest says of a precision."""
+        """What was found of a precision, as the manifest has it."""
         about = {"reference": self.reference, "threshold": self.threshold, "date": self.day.isoformat()}
         return about | self.parity[precision].entry()
 
@@ -141,7 +141,7 @@ def distance(a: Mask, b: Mask) -> float | None:
 
 
 def compare(reference: Scores, scores: Scores, categories: tuple[str, ...], threshold: float, exact: bool) -> Parity:
-    """Holds `scores` against `reference`.
+    """Compares `scores` with `reference`.
 
     Args:
         reference: float32 [pictures, tags].
