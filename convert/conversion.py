@@ -86,7 +86,7 @@ def convert(
 
 
 def _pictures(project: Project, folder: Path | None, count: int) -> Pictures:
-    """The pictures that int8 is fitted to. Raises ConvertError if there is none: before the conversion, not after it."""
+    """The pictures that int8 is fitted to. Raises ConvertError if there is none, before anything is converted."""
     if folder is None:
         raise ConvertError("int8 is fitted to pictures: name a folder with some hundred of them by --calibrate FOLDER.")
     pictures = Pictures(folder, count, preprocessing_of(project))

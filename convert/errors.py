@@ -38,7 +38,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def needing(task: str) -> Iterator[None]:
-    """Turns the failed import of a package into a ConvertError that says how to install it; `task` begins its sentence."""
+    """Turns a failed import into a ConvertError that says how to install the package; `task` begins its sentence."""
     try:
         yield
     except ImportError as error:

@@ -85,7 +85,7 @@ class _Part:
             return ""
 
     def begin(self, validator: str) -> None:
-        """Forgets what has come. Empties the part first: a break in between must not leave old bytes with a new note."""
+        """Forgets what has come. The part is emptied first, so that a break never leaves old bytes with a new note."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.open("wb").close()
         self.note.write_text(json.dumps({"address": self._address, "validator": validator}), encoding="utf-8")

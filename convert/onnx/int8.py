@@ -22,8 +22,8 @@ from engine.model.folder import sha256_of
 INT8 = "int8"
 EXPORTER = "onnxruntime.quantization"
 _QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "MatMul", "Gemm", "Mul", "Concat")
-"""The kinds of nodes that become int8. Cast, Div and Transpose at the input stay as they are, and so do the average, sigmoid
-or softmax at the end: they cost nothing, and the scores come out of them."""
+"""The kinds of nodes that become int8. Cast, Div and Transpose at the input stay as they are, and so do the average,
+sigmoid or softmax at the end: they cost nothing, and the scores come out of them."""
 
 
 class Quantised(NamedTuple):
