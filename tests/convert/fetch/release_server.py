@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.convert.projects import DEMO
@@ -90,7 +91,8 @@ class Answer(BaseHTTPRequestHandler):
         body = server.content[begin:]
         if server.cuts:
             body = body[: server.cuts.pop(0)]
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the client may stop when it has seen enough
+            self.wfile.write(body)
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
