@@ -1,1 +1,4 @@
-"""Turns a Keras project folder of DeepDanbooru into a model folder, without TensorFlow."""
+"""A DeepDanbooru project folder (a Keras model and its tags) comes in, a model folder for the engine goes out.
+
+TensorFlow is not needed. `conversion.py` shows the whole way on one page.
+"""

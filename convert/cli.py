@@ -1,5 +1,10 @@
-"""`engine convert`, which is `python -m convert`, and `engine verify`."""
+"""The commands `engine convert` (also `python -m convert`), `engine verify` and `engine fetch`.
 
+`convert` turns a project folder into a model folder, `verify` compares a model folder with the original, and `fetch`
+downloads the official release and converts it. Here are their flags, what they print and their exit codes.
+"""
+
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -10,17 +15,22 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
-from rich.progress import TaskID
 
 from convert.conversion import CALIBRATE_COUNT, Conversion, convert
-from convert.parity.comparison import Comparison
-from convert.parity.figures import THRESHOLD
+from convert.fetch import download
+from convert.fetch.fetch import FetchOptions, fetch
+from convert.parity.comparison import THRESHOLD, Comparison
 from convert.parity.verify import COUNT, PAGE, Progress, verify
+from convert.releases import OFFICIAL, OFFICIAL_ADDRESS
 from engine.errors import EngineError
 
 _convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _verify_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_fetch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_INTERRUPTED = 130
+_LINE_EVERY = 50_000_000  # bytes of a download, where no bar can be drawn
 
 
 class Precision(StrEnum):
@@ -140,14 +150,106 @@ def _summary(made: Conversion, model_dir: Path, seconds: float) -> str:
     )
 
 
+class FetchedModel(StrEnum):
+    """What `engine fetch` can get."""
+
+    DEEPDANBOORU = "deepdanbooru"
+
+
+class FetchedPrecision(StrEnum):
+    """What its `--precision` takes; int8 needs pictures, so `engine convert --calibrate` adds that one."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+        raise typer.BadParameter("a SHA-256 has 64 hexadecimal digits")
+    return text.lower()
+
+
+@_fetch_app.command()
+def _fetch(
+    model: Annotated[FetchedModel, typer.Argument(help="Which model: so far there is one.")],
+    to: Annotated[Path, typer.Option(help="The model folder to make.")] = Path("model"),
+    project: Annotated[
+        Path, typer.Option(help="Where the release is unpacked; its zip is looked for beside it.")
+    ] = Path(OFFICIAL),
+    url: Annotated[str, typer.Option(help="Address of the release's zip.")] = OFFICIAL_ADDRESS,
+    sha256: Annotated[
+        str | None, typer.Option(parser=_sha256, metavar="HEX", help="Of the .h5, if it is of no known release.")
+    ] = None,
+    precision: Annotated[
+        list[FetchedPrecision] | None,
+        typer.Option(help="Type of the weights: fp32 if not given; may be given several times."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder of another model.")] = False,
+) -> None:
+    """Download the official DeepDanbooru release (600 MB), check it and turn it into a model folder.
+
+    A download that broke goes on where it ended. The project folder is kept: `engine verify` compares against it.
+    """
+    precisions = tuple(dict.fromkeys(precision or [FetchedPrecision.FP32]))
+    options = FetchOptions(to, project, url, sha256, precisions, overwrite)
+    try:
+        with _download_progress() as progress:
+            made = fetch(options, progress, _say)
+    except KeyboardInterrupt:
+        _say("interrupted: what has come is kept, the same command goes on with it")
+        raise typer.Exit(_INTERRUPTED) from None
+    print(_fetched(made, options))
+
+
+def _fetched(made: Conversion | None, options: FetchOptions) -> str:
+    if made is None:
+        return f"{options.model_dir} is there already: nothing to do"
+    tags = f"{made.project.model.name}, {len(made.project.tags):,} tags"
+    return f"{tags}: written to {options.model_dir}, the original is kept in {options.project_dir}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _download_progress() -> Iterator[download.Progress]:
+    """A bar on a terminal, else a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("download", total=None, visible=False)
+        yield lambda have, total: bar.update(task, completed=have, total=total, visible=True)
+
+
+def _lines() -> download.Progress:
+    said = -1
+
+    def line(have: int, total: int | None) -> None:
+        nonlocal said
+        if have // _LINE_EVERY != said:
+            said = have // _LINE_EVERY
+            _say(f"{have / 1e6:,.0f}{f' of {total / 1e6:,.0f}' if total else ''} MB")
+
+    return line
+
+
 def main(argv: list[str] | None = None) -> int:
     """`engine convert`; returns the exit code: 0 done, 1 impossible or a verdict is no, 2 bad usage, 130 Ctrl-C."""
     return _run(_convert_app, "engine convert", argv)
 
 
 def verify_main(argv: list[str] | None = None) -> int:
-    """`engine verify`; returns the exit code: 0 all pass, 1 one does not or it is impossible, 2 and 130 likewise."""
+    """`engine verify`; returns the exit code: 0 all pass, 1 impossible or one does not, 2 bad usage, 130 Ctrl-C."""
     return _run(_verify_app, "engine verify", argv)
+
+
+def fetch_main(argv: list[str] | None = None) -> int:
+    """`engine fetch`; returns the exit code: 0 done, 1 impossible, 2 bad usage, 130 Ctrl-C."""
+    return _run(_fetch_app, "engine fetch", argv)
 
 
 def _run(app: typer.Typer, name: str, argv: list[str] | None) -> int:

@@ -1,4 +1,4 @@
-"""THE page of this room: project folder -> model folder."""
+"""A DeepDanbooru project folder -> a model folder: the whole conversion on one page."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -7,30 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import ConvertError, UnknownLayer, reading
-from convert.keras.graph import parse_network
 from convert.keras.h5 import KerasModel
-from convert.keras.open import open_model
+from convert.keras.network import parse_network
+from convert.keras.open import open_keras
 from convert.keras.project import Project, read_project
-from convert.model_folder import (
-    KIND,
-    MANIFEST,
-    TAGS,
-    existing,
-    manifest_json,
-    new_manifest,
-    precision_entry,
-    sha256_of,
-    staged,
-    tags_csv,
-    write_file,
-)
+from convert.model_folder import Manifest, add_precision, finish, manifest_for, preprocessing_of, staged
 from convert.onnx.export import Export, export
-from convert.onnx.fallback import export_otherwise, outputs_of
+from convert.onnx.fallback import export_with_tf2onnx, outputs_of
 from convert.onnx.int8 import EXPORTER, INT8, quantise
 from convert.onnx.writer import OPSET
-from convert.parity.pictures import Pictures
+from convert.pictures import Pictures
 from convert.releases import advice
-from engine.types import Preprocessing
+from engine.model.folder import sha256_of
 
 CALIBRATE_COUNT = 200
 """Default of `--calibrate-count`: more changed nothing that could be measured (docs/decisions/int8.md)."""
@@ -38,7 +26,7 @@ CALIBRATE_COUNT = 200
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What was made.
+    """What a conversion made.
 
     Attributes:
         project: what it was made of.
@@ -46,7 +34,7 @@ class Conversion:
         layers: Keras layers.
         parameters: weights, counted as Keras does.
         gflop: billions of floating-point operations a picture, if known.
-        calibration: what the manifest says of int8's, if that was made.
+        calibration: how int8 was fitted, as the manifest has it; None if int8 was not made.
     """
 
     project: Project
@@ -77,12 +65,13 @@ def convert(
 
     Raises:
         ConvertError: the reason as a sentence; `model_dir` is as it was.
+        ModelError: likewise, where `model_dir` is a model folder that cannot be read.
     """
     project = read_project(project_dir)
     pictures = _pictures(project, calibrate, calibrate_count) if INT8 in precisions else None
     source_sha256 = _sha256(project.model)
-    manifest = existing(model_dir, new_manifest(project, source_sha256), overwrite)
-    with closing(open_model(project.model)) as model:
+    manifest = manifest_for(model_dir, project, source_sha256, overwrite)
+    with closing(open_keras(project.model)) as model:
         exports = {precision: _export(model, project, precision) for precision in _direct(precisions)}
         for made in exports.values():
             _check_outputs(project, made.outputs, source_sha256)
@@ -90,18 +79,17 @@ def convert(
             sizes = {p: _write(folder, manifest, project, p, made) for p, made in exports.items()}
             if pictures:
                 sizes[INT8] = _write_int8(folder, manifest, pictures)
-            write_file(folder / TAGS, tags_csv(project))
-            write_file(folder / MANIFEST, manifest_json(manifest))
+            finish(folder, manifest, project)
     made = next(iter(exports.values()))
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
     return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration)
 
 
 def _pictures(project: Project, folder: Path | None, count: int) -> Pictures:
-    """What int8 is fitted to. Raises ConvertError now if there is no picture, not when fp32 is done."""
+    """The pictures that int8 is fitted to. Raises ConvertError if there is none, before anything is converted."""
     if folder is None:
         raise ConvertError("int8 is fitted to pictures: name a folder with some hundred of them by --calibrate FOLDER.")
-    pictures = Pictures(folder, count, Preprocessing(KIND, project.height, project.width))
+    pictures = Pictures(folder, count, preprocessing_of(project))
     next(iter(pictures))
     return pictures
 
@@ -123,7 +111,7 @@ def _export(model: KerasModel, project: Project, precision: str) -> Export:
         try:
             return export(model, parse_network(model.path, model.config), size, precision)
         except UnknownLayer as reason:
-            return export_otherwise(model, size, precision, reason)
+            return export_with_tf2onnx(model, size, precision, reason)
 
 
 def _check_outputs(project: Project, outputs: int | None, source_sha256: str) -> None:
@@ -131,22 +119,28 @@ def _check_outputs(project: Project, outputs: int | None, source_sha256: str) ->
         raise ConvertError(advice(project, outputs or 0, source_sha256))
 
 
-def _write(folder: Path, manifest: dict[str, Any], project: Project, precision: str, made: Export) -> int:
+def _write(folder: Path, manifest: Manifest, project: Project, precision: str, made: Export) -> int:
     path = folder / f"model.{precision}.onnx"
     path.unlink(missing_ok=True)
     sha256 = made.write(path)
     if made.outputs is None:
         _check_outputs(project, outputs_of(path), manifest["source"]["sha256"])
-    known = manifest["precisions"].get(precision)
-    manifest["precisions"][precision] = precision_entry(path.name, sha256, made.exporter, OPSET, known)
+    add_precision(manifest, precision, path, sha256=sha256, exporter=made.exporter, opset=OPSET)
     return path.stat().st_size
 
 
-def _write_int8(folder: Path, manifest: dict[str, Any], pictures: Pictures) -> int:
+def _write_int8(folder: Path, manifest: Manifest, pictures: Pictures) -> int:
     path = folder / f"model.{INT8}.onnx"
     path.unlink(missing_ok=True)
     made = quantise(folder / manifest["precisions"]["fp32"]["file"], path, pictures)
-    entry = precision_entry(path.name, made.sha256, EXPORTER, OPSET, manifest["precisions"].get(INT8))
-    entry["versions"]["onnxruntime"] = made.runtime
-    manifest["precisions"][INT8] = entry | {"calibration": made.calibration}
+    add_precision(
+        manifest,
+        INT8,
+        path,
+        sha256=made.sha256,
+        exporter=EXPORTER,
+        opset=OPSET,
+        versions={"onnxruntime": made.runtime},
+        calibration=made.calibration,
+    )
     return path.stat().st_size

@@ -1,4 +1,4 @@
-"""The one error of this room, and the one place where exceptions of broken files become it."""
+"""The converter's errors, and what turns the exceptions that damaged files cause into them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ class ConvertError(EngineError):
 
 
 class UnknownLayer(ConvertError):
-    """A layer that the direct way does not know; another exporter might."""
+    """A layer that `convert.onnx.layers` cannot translate; tf2onnx might."""
 
 
 # What h5py, json and the reading of a damaged configuration were seen to raise. HDF5 reports damage as OSError,
@@ -38,7 +38,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def needing(task: str) -> Iterator[None]:
-    """Turns the import of a package that is not installed into a ConvertError; `task` begins its sentence."""
+    """Turns a failed import into a ConvertError that says how to install the package; `task` begins its sentence."""
     try:
         yield
     except ImportError as error:

@@ -1,8 +1,6 @@
-"""The model folder: what convert writes and the engine reads.
+"""Writes the model folder that the engine reads; `engine.model.folder` says what lies in it and is its only reader.
 
-model.fp32.onnx ...   one for each precision
-tags.csv              index,tag,category in the model's order
-model.json            the manifest
+A new or changed folder is made beside the old one and takes its place when it is whole, so there is never half of one.
 """
 
 import csv
@@ -19,22 +17,114 @@ from typing import Any
 
 from convert.errors import ConvertError
 from convert.keras.project import Project
+from engine.model.folder import FORMAT, MANIFEST, TAGS, open_model
+from engine.types import Preprocessing
 
-FORMAT = 1
-MANIFEST = "model.json"
-TAGS = "tags.csv"
+Manifest = dict[str, Any]
+"""The content of model.json."""
 KIND = "deepdanbooru"
-"""The preprocessing of every model that this room reads."""
+"""The preprocessing of every model that is converted here."""
 _PACKAGES = ("onnx", "h5py", "numpy", "deepdanbooru-engine")
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def preprocessing_of(project: Project) -> Preprocessing:
+    """How a picture becomes the input of the project's model."""
+    return Preprocessing(KIND, project.height, project.width)
 
 
-def tags_csv(project: Project) -> bytes:
+def manifest_for(folder: Path, project: Project, source_sha256: str, overwrite: bool) -> Manifest:
+    """The manifest to add precisions to: with those that `folder` holds already, if it was made of the same model.
+
+    Args:
+        folder: where the model folder goes.
+        project: what it is made of.
+        source_sha256: of the project's Keras file, in hex.
+        overwrite: replace a model folder whatever model it holds.
+
+    Raises:
+        ConvertError: `folder` holds something else; nothing that is no model folder is ever replaced.
+        ModelError: it is a model folder that cannot be read.
+    """
+    fresh = _new_manifest(project, source_sha256)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return fresh
+    if not (folder / MANIFEST).is_file():
+        raise ConvertError(f"{folder} exists and is no model folder: name one that does not exist yet.")
+    if overwrite:
+        return fresh
+    found = open_model(folder)
+    there = found.sha256, found.preprocessing, found.tags, found.categories
+    if there != (source_sha256, preprocessing_of(project), project.tags, project.categories):
+        raise ConvertError(f"{folder} holds another model: give --overwrite to replace it, or name another folder.")
+    return fresh | {"precisions": dict(found.manifest["precisions"])}
+
+
+def add_precision(
+    manifest: Manifest,
+    name: str,
+    file: Path,
+    *,
+    sha256: str,
+    exporter: str,
+    opset: int,
+    versions: Mapping[str, str] | None = None,
+    calibration: Mapping[str, Any] | None = None,
+) -> None:
+    """Puts a precision into the manifest. What an earlier comparison found stays only if the file is the same as then.
+
+    Args:
+        manifest: changed in place.
+        name: of the precision.
+        file: the ONNX file; its name is kept.
+        sha256: of the file, in hex.
+        exporter: what made it.
+        opset: of ONNX.
+        versions: of packages that took part, besides those that always do.
+        calibration: how int8 was fitted, and to what.
+    """
+    known = manifest["precisions"].get(name)
+    manifest["precisions"][name] = {
+        "file": file.name,
+        "sha256": sha256,
+        "exporter": exporter,
+        "versions": {package: version(package) for package in _PACKAGES} | dict(versions or {}),
+        "opset": opset,
+        "parity": known.get("parity") if known and known["sha256"] == sha256 else None,
+    } | ({"calibration": dict(calibration)} if calibration else {})
+
+
+def finish(staging: Path, manifest: Manifest, project: Project) -> None:
+    """Writes tags.csv and model.json into a staged folder that holds the ONNX files."""
+    write_file(staging / TAGS, _tags_csv(project))
+    write_file(staging / MANIFEST, _json(manifest))
+
+
+def record_parity(folder: Path, parity: Mapping[str, Mapping[str, Any]]) -> None:
+    """Puts what a comparison found, by precision, into the manifest of a finished folder."""
+    manifest = dict(open_model(folder).manifest)  # read again: a comparison takes minutes
+    manifest["precisions"] = {
+        name: entry | {"parity": dict(parity[name])} if name in parity else entry
+        for name, entry in manifest["precisions"].items()
+    }
+    replace_file(folder / MANIFEST, _json(manifest))
+
+
+def _new_manifest(project: Project, source_sha256: str) -> Manifest:
+    """The manifest of `project` without any precision."""
+    return {
+        "format": FORMAT,
+        "project": project.name,
+        "source": {"file": project.model.name, "sha256": source_sha256},
+        "input": {"height": project.height, "width": project.width},
+        "preprocessing": {"kind": KIND},
+        "tags": len(project.tags),
+        "categories": list(project.category_names),
+        "tags_sha256": hashlib.sha256(_tags_csv(project)).hexdigest(),
+        "precisions": {},
+    }
+
+
+def _tags_csv(project: Project) -> bytes:
     """The content of tags.csv: UTF-8, LF, quoted where CSV needs it."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -45,61 +135,8 @@ def tags_csv(project: Project) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def new_manifest(project: Project, source_sha256: str) -> dict[str, Any]:
-    """The manifest of `project` without any precision."""
-    return {
-        "format": FORMAT,
-        "project": project.name,
-        "source": {"file": project.model.name, "sha256": source_sha256},
-        "input": {"height": project.height, "width": project.width},
-        "preprocessing": {"kind": KIND},
-        "tags": len(project.tags),
-        "categories": list(project.category_names),
-        "tags_sha256": hashlib.sha256(tags_csv(project)).hexdigest(),
-        "precisions": {},
-    }
-
-
-def precision_entry(
-    file: str, sha256: str, exporter: str, opset: int, known: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The manifest's entry of one precision; verified only if the one `known` so far is of the very same file."""
-    versions = {package: version(package) for package in _PACKAGES}
-    return {
-        "file": file,
-        "sha256": sha256,
-        "exporter": exporter,
-        "versions": versions,
-        "opset": opset,
-        "parity": known.get("parity") if known and known.get("sha256") == sha256 else None,
-    }
-
-
-def existing(folder: Path, fresh: dict[str, Any], overwrite: bool) -> dict[str, Any]:
-    """The manifest to add precisions to: `fresh`, or the folder's own if it was made of the same source.
-
-    Raises ConvertError if `folder` is something else; nothing that is no model folder is ever replaced.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return fresh
-    if not (folder / MANIFEST).is_file():
-        raise ConvertError(f"{folder} exists and is no model folder: name one that does not exist yet.")
-    if overwrite:
-        return fresh
-    found = read_manifest(folder)
-    same = ("format", "source", "input", "preprocessing", "tags_sha256")
-    if any(found.get(key) != fresh[key] for key in same):
-        raise ConvertError(f"{folder} holds another model: give --overwrite to replace it, or name another folder.")
-    return fresh | {"precisions": found.get("precisions", {})}
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a model folder; empty if it is JSON of another kind. Raises ConvertError if it is none."""
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConvertError(f"{folder / MANIFEST} cannot be read ({error}): give --overwrite to replace it.") from error
-    return found if isinstance(found, dict) else {}
+def _json(manifest: Manifest) -> bytes:
+    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 
 
 @contextmanager
@@ -163,8 +200,3 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise ConvertError(f"{path} cannot be written ({error.strerror or error}): make room, or close it.") from error
-
-
-def manifest_json(manifest: dict[str, Any]) -> bytes:
-    """The manifest as it lies in the folder."""
-    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8")

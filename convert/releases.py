@@ -1,4 +1,4 @@
-"""DeepDanbooru's releases, to tell which one a model or a tag list that do not fit probably came from."""
+"""DeepDanbooru's releases: the one that `engine fetch` gets, and how to tell which one a model or tag list is of."""
 
 from typing import NamedTuple
 

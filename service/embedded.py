@@ -15,12 +15,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from engine.errors import ModelError
+from engine.model.folder import open_model
 from service.app import build_app
 from service.catalogue import SETTLE_SECONDS, Catalogue
 from service.database import Database, default_path
 from service.errors import ServiceError
 from service.guard import is_loopback
-from service.store import Store, read_categories
+from service.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -64,16 +66,16 @@ def embedded(
         host: the address to bind; anything but loopback makes the page ask for the token as well.
         port: 0 takes a free one.
         token: made up when None, and then known only to the one who holds the `Running`.
-        model: a model folder, whose tags.csv tells the tags' categories.
+        model: a model folder, which tells the tags' categories.
         rescan: seconds between two looks for new files; 0 never looks again.
         access_log: log every request.
 
     Raises:
-        ServiceError: no such folder, a database or an address that cannot be used.
+        ServiceError: no such folder, a model folder, a database or an address that cannot be used.
     """
     Catalogue.check(library)
     token = token or secrets.token_urlsafe(32)
-    categories = read_categories(model) if model else None
+    categories = _categories(model) if model else None
     with closing(Database(db or default_path(library))) as database:
         catalogue = Catalogue(database, library)
         pictures = catalogue.scan()
@@ -89,6 +91,14 @@ def embedded(
                 db=database.path,
                 pictures=pictures,
             )
+
+
+def _categories(model: Path) -> dict[str, str]:
+    """The category of each tag of a model folder."""
+    try:
+        return open_model(model).category_by_tag
+    except ModelError as error:
+        raise ServiceError(str(error)) from error
 
 
 def _bind(host: str, port: int) -> socket.socket:

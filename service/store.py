@@ -1,15 +1,12 @@
 """The tags of the pictures, one row for each (mediaId, tagKey): storing a record again changes nothing."""
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from service.database import Database, media, media_tag, tag
-from service.errors import ServiceError
 
 _put_tag = insert(tag).on_conflict_do_nothing()
 _put_score = insert(media_tag)
@@ -27,7 +24,7 @@ class Score(NamedTuple):
 
 
 class Store:
-    """Writes records. The contract's records carry no category, so a model folder may tell them."""
+    """Writes records. The contract's records carry no category, so `categories` may tell that of each tag."""
 
     def __init__(self, database: Database, categories: dict[str, str] | None = None) -> None:
         self._database = database
@@ -76,22 +73,6 @@ class Store:
 
     def _category(self, key: str) -> str:
         return self._categories.get(key) or ("System" if key.startswith("rating:") else "General")
-
-
-def read_categories(model: Path) -> dict[str, str]:
-    """Tag -> category from a model folder's tags.csv (`index,tag,category`).
-
-    Raises:
-        ServiceError: there is no such file, or it is not of that form.
-    """
-    path = model / "tags.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["tag"]: row["category"] for row in csv.DictReader(file)}
-    except OSError as error:
-        raise ServiceError(f"the model folder {model} has no readable tags.csv: {error.strerror}") from error
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise ServiceError(f"{path} is not a table of index,tag,category: convert the model again") from error
 
 
 def _known(connection: Connection, ids: set[int]) -> set[int]:

@@ -1,7 +1,7 @@
-"""One file over HTTP, going on where an earlier try ended.
+"""Downloads one file over HTTP and goes on where an earlier try ended.
 
-What has come lies in `NAME.part`; `NAME.part.json` keeps the server's word on which file it is (its ETag or date), so
-that two files are never sewn together.
+What has come lies in `NAME.part`. `NAME.part.json` keeps the ETag or date that the server gave for the file, so that
+parts of two different files are never joined.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class DownloadError(ConvertError):
 
 
 class _Broken(Exception):
-    """This try ended early, another may bring the rest."""
+    """This try ended early; another one may bring the rest."""
 
 
 def download(address: str, target: Path, progress: Progress, pause: Callable[[float], None] = time.sleep) -> None:
@@ -40,12 +40,12 @@ def download(address: str, target: Path, progress: Progress, pause: Callable[[fl
     """
     part = _Part(target, address)
     with _client(address) as client:
-        _all_of_it(client, address, part, progress, pause)
+        _until_complete(client, address, part, progress, pause)
     part.path.replace(target)
     part.note.unlink(missing_ok=True)
 
 
-def checked(address: str) -> httpx.URL:
+def checked_url(address: str) -> httpx.URL:
     """The address, if it is one that can be fetched from. Raises ConvertError."""
     try:
         url = httpx.URL(address)
@@ -54,11 +54,13 @@ def checked(address: str) -> httpx.URL:
             f"the address to fetch from makes no sense ({error}): give one like https://host/file.zip."
         ) from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConvertError(f"{shown(address)} is no http or https address: give one like https://host/file.zip.")
+        raise ConvertError(
+            f"{without_secrets(address)} is no http or https address: give one like https://host/file.zip."
+        )
     return url
 
 
-def shown(address: str) -> str:
+def without_secrets(address: str) -> str:
     """The address without what may be a secret: password and query."""
     return re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
 
@@ -83,14 +85,14 @@ class _Part:
             return ""
 
     def begin(self, validator: str) -> None:
-        """Forgets what has come. In this order: a break in between must not give old bytes a new name."""
+        """Forgets what has come. The part is emptied first, so that a break never leaves old bytes with a new note."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.open("wb").close()
         self.note.write_text(json.dumps({"address": self._address, "validator": validator}), encoding="utf-8")
 
 
 def _client(address: str) -> httpx.Client:
-    secure = checked(address).scheme == "https"
+    secure = checked_url(address).scheme == "https"
 
     def stay_secure(request: httpx.Request) -> None:  # called for every redirect, too
         if secure and request.url.scheme != "https":
@@ -105,13 +107,13 @@ def _client(address: str) -> httpx.Client:
         raise DownloadError(f"the environment's settings for proxy or certificates cannot be used ({error})") from error
 
 
-def _all_of_it(
+def _until_complete(
     client: httpx.Client, address: str, part: _Part, progress: Progress, pause: Callable[[float], None]
 ) -> None:
     vain, most = 0, 0
     while True:
         try:
-            return _go_on(client, address, part, progress)
+            return _resume(client, address, part, progress)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             if not most:  # no internet: not worth a wait, the command can be given again
                 raise DownloadError(f"no connection: {error}") from error
@@ -131,7 +133,7 @@ def _all_of_it(
         pause(2.0**vain)
 
 
-def _go_on(client: httpx.Client, address: str, part: _Part, progress: Progress) -> None:
+def _resume(client: httpx.Client, address: str, part: _Part, progress: Progress) -> None:
     """One request for what is missing. Raises _Broken or httpx's errors if it ends early."""
     have, validator = part.size(), part.validator()
     wanted = {"Range": f"bytes={have}-", "If-Range": validator} if have and validator else {}

@@ -1,21 +1,21 @@
-"""The official release -> model folder: download, unpack, check, convert; what is there already is not done again."""
+"""Downloads the official release, unpacks, checks and converts it; a step whose result is there already is left out."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from convert.conversion import Conversion, convert
 from convert.errors import ConvertError, reading
-from convert.fetch.download import DownloadError, Progress, checked, download, shown
+from convert.fetch.download import DownloadError, Progress, checked_url, download, without_secrets
 from convert.fetch.unpack import BadArchive, unpack
 from convert.keras.project import Project, read_project
-from convert.model_folder import MANIFEST, sha256_of, staged
+from convert.model_folder import staged
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS, OFFICIAL_PAGE, RELEASES
+from engine.model.folder import MANIFEST, open_model, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class FetchOptions:
     """What to get and where to put it.
 
     Attributes:
@@ -41,66 +41,68 @@ class Fetch:
         return folder.with_name(f"{folder.name}.zip")
 
 
-def fetch(wish: Fetch, progress: Progress, say: Callable[[str], None]) -> Conversion | None:
+def fetch(options: FetchOptions, progress: Progress, say: Callable[[str], None]) -> Conversion | None:
     """Makes the model folder; None if it is there already.
 
     Args:
-        wish: what to get.
+        options: what to get.
         progress: told how the download goes.
         say: takes a line for the user before each step that takes long.
 
     Raises:
         ConvertError: the reason as a sentence. What was downloaded stays and is used the next time, unless it is wrong.
+        ModelError: likewise, where the model folder cannot be read.
     """
-    checked(wish.address)
-    if _is_there(wish):
+    checked_url(options.address)
+    if _is_there(options):
         return None
-    if not _occupied(wish.project_dir):
-        _make_project(wish, progress, say)
+    if not _occupied(options.project_dir):
+        _make_project(options, progress, say)
     else:
-        say(f"taking the project that is in {wish.project_dir}")
-        project = read_project(wish.project_dir)
-        if problem := _not_trusted(project, wish.sha256):
-            raise ConvertError(f"{problem}. Move {wish.project_dir} away to have it downloaded again.")
-    say(f"converting to {', '.join(wish.precisions)}")
-    return convert(wish.project_dir, wish.model_dir, wish.precisions, wish.overwrite)
+        say(f"taking the project that is in {options.project_dir}")
+        project = read_project(options.project_dir)
+        if problem := _not_trusted(project, options.sha256):
+            raise ConvertError(f"{problem}. Move {options.project_dir} away to have it downloaded again.")
+    say(f"converting to {', '.join(options.precisions)}")
+    return convert(options.project_dir, options.model_dir, options.precisions, options.overwrite)
 
 
 def _occupied(folder: Path) -> bool:
     return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
-def _is_there(wish: Fetch) -> bool:
-    """Whether the model folder needs nothing. Raises ConvertError, now and not at the end, if it cannot be added to."""
-    if not _occupied(wish.model_dir) or wish.overwrite:
+def _is_there(options: FetchOptions) -> bool:
+    """Whether the model folder holds all that is asked for.
+
+    Raises ConvertError or ModelError if it is something that cannot be added to: now, not after the download.
+    """
+    if not _occupied(options.model_dir) or options.overwrite:
         return False
-    path = wish.model_dir / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        source, files = manifest["source"]["sha256"], {p: made["file"] for p, made in manifest["precisions"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    if not (options.model_dir / MANIFEST).is_file():
         raise ConvertError(
-            f"{wish.model_dir} exists and holds no model of ours: name a folder that does not exist yet with --to."
-        ) from error
-    if source not in _trusted(wish.sha256):
-        raise ConvertError(
-            f"{wish.model_dir} holds another model: give --overwrite to replace it, or name another folder with --to."
+            f"{options.model_dir} exists and holds no model of ours: name a folder that does not exist yet with --to."
         )
-    return all(p in files and (wish.model_dir / str(files[p])).is_file() for p in wish.precisions)
+    model = open_model(options.model_dir)
+    if model.sha256 not in _trusted(options.sha256):
+        raise ConvertError(
+            f"{options.model_dir} holds another model: give --overwrite to replace it, or name another folder "
+            "with --to."
+        )
+    return all(p in model.precisions and model.precisions[p].file.is_file() for p in options.precisions)
 
 
-def _make_project(wish: Fetch, progress: Progress, say: Callable[[str], None]) -> None:
-    """The zip, unless it is there -> the project folder, which appears only when it is whole and trusted."""
-    archive = wish.archive
+def _make_project(options: FetchOptions, progress: Progress, say: Callable[[str], None]) -> None:
+    """Downloads the zip, unless it is there, and unpacks it. The folder appears only when it is whole and trusted."""
+    archive = options.archive
     ours = not archive.exists()
     if ours:
-        say(f"downloading {shown(wish.address)}")
-        _download(wish, progress)
-    say(f"unpacking {archive} into {wish.project_dir}")
+        say(f"downloading {without_secrets(options.address)}")
+        _download(options, progress)
+    say(f"unpacking {archive} into {options.project_dir}")
     try:
-        with staged(wish.project_dir, keep=False) as folder:
+        with staged(options.project_dir, keep=False) as folder:
             unpack(archive, folder)
-            _check(archive, folder, wish.sha256)
+            _check(archive, folder, options.sha256)
     except BadArchive as error:
         if not ours:
             raise BadArchive(f"{error} Delete it to have it downloaded again.") from error
@@ -110,26 +112,29 @@ def _make_project(wish: Fetch, progress: Progress, say: Callable[[str], None]) -
         archive.unlink()
 
 
-def _download(wish: Fetch, progress: Progress) -> None:
+def _download(options: FetchOptions, progress: Progress) -> None:
     try:
-        download(wish.address, wish.archive, progress)
+        download(options.address, options.archive, progress)
     except DownloadError as error:
-        raise ConvertError(f"{shown(wish.address)} cannot be downloaded: {error}. {_by_hand(wish)}") from error
+        raise ConvertError(
+            f"{without_secrets(options.address)} cannot be downloaded: {error}. {_by_hand(options)}"
+        ) from error
     except OSError as error:
         raise ConvertError(
-            f"{wish.archive} cannot be written ({error.strerror or error}): make room, about 2 GB, or name a folder on "
-            f"another disk with --project. What has come is kept, the same command goes on with it. {_by_hand(wish)}"
+            f"{options.archive} cannot be written ({error.strerror or error}): make room, about 2 GB, or name a folder "
+            "on another disk with --project. What has come is kept, the same command goes on with it. "
+            f"{_by_hand(options)}"
         ) from error
 
 
-def _by_hand(wish: Fetch) -> str:
-    official = wish.address == OFFICIAL_ADDRESS
-    what = f"{OFFICIAL}.zip (about 600 MB, from {OFFICIAL_PAGE})" if official else shown(wish.address)
-    return f"Or download {what} by hand, put it at {wish.archive} and give the same command: it goes on from there."
+def _by_hand(options: FetchOptions) -> str:
+    official = options.address == OFFICIAL_ADDRESS
+    what = f"{OFFICIAL}.zip (about 600 MB, from {OFFICIAL_PAGE})" if official else without_secrets(options.address)
+    return f"Or download {what} by hand, put it at {options.archive} and give the same command: it goes on from there."
 
 
 def _check(archive: Path, folder: Path, sha256: str | None) -> None:
-    """Raises BadArchive, which speaks of the archive, unless `folder` is a trusted project."""
+    """Raises BadArchive, whose sentence names the archive, unless `folder` is a trusted project."""
     try:
         problem = _not_trusted(read_project(folder), sha256)
     except ConvertError as error:

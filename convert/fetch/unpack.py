@@ -47,7 +47,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 class _Bounded(io.BufferedReader):
-    """A file that gives no more than _MAX_READ bytes at once, so that a lie about a length costs no memory.
+    """A file that gives no more than _MAX_READ bytes at once, so that a false length in the zip costs no memory.
 
     What points outside it is the archive's fault too, and not, as an OSError would say, the disk's.
     """

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convert.errors import CURE, ConvertError, reading
-from convert.keras.graph import Config, layer_names
 from convert.keras.h5 import KerasModel, Stored, child_group, open_file, stored
+from convert.keras.network import Config, layer_names
 
 _MAX_CONFIG = 64 << 20  # bytes
 # TF 2.12 and 2.13 wrote the first, later ones the second.
 _LAYER_GROUPS = ("_layer_checkpoint_dependencies", "layers")
 
 
-def open_keras(path: Path) -> KerasModel:
+def open_archive(path: Path) -> KerasModel:
     """Opens a `.keras` file; raises ConvertError if it is damaged or holds no whole model."""
     with reading(path):
         try:

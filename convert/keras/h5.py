@@ -1,4 +1,4 @@
-"""Reads the HDF5 files that Keras writes, trusting nothing in them.
+"""Reads the HDF5 files that Keras writes. They may be damaged or made to do harm, so nothing in them is trusted.
 
 Layout of a legacy file (`model.save("x.h5")`): attribute `model_config` at the root; group `model_weights` (or the root
 itself in weights-only files) with a group for each layer, whose attribute `weight_names` lists its arrays in order.

@@ -1,4 +1,4 @@
-"""Opens a Keras model file; a process of its own looks at it first.
+"""Opens a Keras model file, after a process of its own has tried to.
 
 HDF5 was seen never to return from a damaged file (a flipped byte in a heap of attributes), and nothing in Python can
 end that. So a child walks through everything that has structure; only then does this process do the same. Values of
@@ -10,23 +10,23 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
-from convert.child import run_child
+from convert.child_process import run_child
 from convert.errors import CURE, ConvertError
-from convert.keras.archive import open_keras
-from convert.keras.graph import layer_names
+from convert.keras.archive import open_archive
 from convert.keras.h5 import KerasModel, open_h5
+from convert.keras.network import layer_names
 
 PATIENCE = 120.0  # seconds; the full-size model takes under one, a slow share perhaps twenty
 
 
-def open_model(path: Path) -> KerasModel:
+def open_keras(path: Path) -> KerasModel:
     """Opens `path` (.h5 or .keras); raises ConvertError if it is damaged or holds no whole model."""
     _check(path)
     return _open(path)
 
 
 def _open(path: Path) -> KerasModel:
-    return open_keras(path) if path.suffix == ".keras" else open_h5(path)
+    return open_archive(path) if path.suffix == ".keras" else open_h5(path)
 
 
 def _check(path: Path) -> None:
@@ -39,7 +39,7 @@ def _check(path: Path) -> None:
         raise ConvertError(f"{path} is damaged (HDF5 crashed on it): {CURE}.")
 
 
-def _look(path: Path) -> None:
+def _walk(path: Path) -> None:
     # What Python can catch, it will catch again in the process that asked.
     with suppress(Exception), closing(_open(path)) as model:
         for name in layer_names(model.config):
@@ -47,4 +47,4 @@ def _look(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _look(Path(sys.argv[1]))
+    _walk(Path(sys.argv[1]))

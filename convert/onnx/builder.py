@@ -1,4 +1,7 @@
-"""The ONNX graph under construction: nodes, weights, and what it will cost to run."""
+"""The ONNX graph under construction: nodes, weights, and what it will cost to run.
+
+Inside the graph pictures are NCHW, as ONNX has them; Keras' are NHWC.
+"""
 
 import math
 from collections import Counter
@@ -33,7 +36,7 @@ class GraphBuilder:
 
     Attributes:
         dtype: the floating-point type of all weights: float32 or float16.
-        scope: the Keras layer being emitted; names of nodes and weights begin with it.
+        scope: the Keras layer being translated; names of nodes and weights begin with it.
         macs: multiply-accumulates of the convolutions and matrix products for one picture.
     """
 
@@ -92,3 +95,9 @@ class GraphBuilder:
         name = f"{self.scope}/{kind}"
         self._used[name] += 1
         return name if self._used[name] == 1 else f"{name}_{self._used[name]}"
+
+
+def onnx_axis(axis: int, rank: int) -> int:
+    """An axis of Keras' NHWC in ONNX' NCHW, N included; ranks other than 4 are laid out alike."""
+    axis = axis % rank
+    return axis if rank != 4 else (0, 2, 3, 1)[axis]

@@ -1,4 +1,4 @@
-"""The direct way: an open Keras model -> an ONNX graph with the engine's input and output."""
+"""Exports an open Keras model directly: its layers become an ONNX graph with the engine's input and output."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +12,17 @@ import onnx
 from onnx import TensorProto, helper
 
 from convert.errors import ConvertError, UnknownLayer
-from convert.keras.graph import Layer, Network
 from convert.keras.h5 import KerasModel
+from convert.keras.network import Layer, Network
 from convert.onnx.activations import IN_UNIT_RANGE
 from convert.onnx.builder import GraphBuilder, Value
-from convert.onnx.context import Emission
 from convert.onnx.fold import foldable
-from convert.onnx.layers import EMIT
+from convert.onnx.layers import LAYERS
+from convert.onnx.translation import Translation
 from convert.onnx.writer import Weight, write_onnx
 
 PRECISIONS: dict[str, type[np.floating[Any]]] = {"fp32": np.float32, "fp16": np.float16}
-"""What the direct way can write, by the type of the weights."""
+"""The precisions that can be exported directly, and the type of their weights."""
 _CHANNELS = 3
 
 
@@ -31,7 +31,7 @@ class Export:
     """A model ready to be written.
 
     Attributes:
-        exporter: which way it was made: `direct` or `tf2onnx`.
+        exporter: what made it: `direct` (this module) or `tf2onnx` (`convert.onnx.fallback`).
         outputs: how many scores a picture has; None if that is known only when it is written.
         layers: Keras layers it was made from.
         parameters: weights, counted as Keras does.
@@ -48,31 +48,30 @@ class Export:
 
 
 def export(model: KerasModel, network: Network, size: tuple[int, int], precision: str) -> Export:
-    """Emits `network` for pictures of `size` (height, width).
+    """Translates `network` for pictures of `size` (height, width).
 
     The graph takes `pixels`, uint8 [N, height, width, 3] RGB, and gives `scores`, float32 [N, outputs]. Under fp16
     everything between the division by 255 and the last activation is float16.
     """
     with _naming(model.path):
         _check_scores(network)
-    to = GraphBuilder(np.dtype(PRECISIONS[precision]))
-    out = Emission(model, to, foldable(network), network.output)
+    graph = GraphBuilder(np.dtype(PRECISIONS[precision]))
+    to = Translation(model, graph, foldable(network), network.output)
     values: dict[str, Value] = {}
     for layer in network.layers:
-        to.scope = layer.name
+        graph.scope = layer.name
         with _naming(model.path):
-            values[layer.name] = _emitted(layer, [values[name] for name in layer.inputs], out, size)
-    scores = out.widen(network.layers[-1], values[network.output])
+            values[layer.name] = _translated(layer, [values[name] for name in layer.inputs], to, size)
+    scores = to.widen(network.layers[-1], values[network.output])
     if len(scores.shape) != 1:
         raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
-    graph = _graph(to, scores, size)
     return Export(
         exporter="direct",
         outputs=scores.shape[0],
         layers=len(network.layers),
-        parameters=out.parameters,
-        gflop=2e-9 * to.macs,
-        write=partial(write_onnx, graph=graph, weights=to.weights),
+        parameters=to.parameters,
+        gflop=2e-9 * graph.macs,
+        write=partial(write_onnx, graph=_closed(graph, scores, size), weights=graph.weights),
     )
 
 
@@ -87,15 +86,15 @@ def _naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _emitted(layer: Layer, inputs: list[Value], out: Emission, size: tuple[int, int]) -> Value:
+def _translated(layer: Layer, inputs: list[Value], to: Translation, size: tuple[int, int]) -> Value:
     if layer.kind == "InputLayer":
-        return _preprocessed(out.to, layer, size)
-    if layer.kind not in EMIT:
+        return _preprocessed(to.graph, layer, size)
+    if layer.kind not in LAYERS:
         raise UnknownLayer(f"layer {layer.name} is a {layer.kind}, which the direct conversion does not know.")
-    return EMIT[layer.kind](layer, inputs, out)
+    return LAYERS[layer.kind](layer, inputs, to)
 
 
-def _preprocessed(to: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:
+def _preprocessed(graph: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:
     """pixels -> the model's own input, NCHW in 0..1."""
     declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape") or (None, None, None, None)
     given = (*size, _CHANNELS)
@@ -105,10 +104,10 @@ def _preprocessed(to: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Valu
             f"the model takes {shown} (height, width, channels) and project.json says {size[0]}x{size[1]}x{_CHANNELS}: "
             "set image_height and image_width of project.json to the model's."
         )
-    pixels = to.cast(Value("pixels", given), np.float32)
-    to.weights.append(Weight("255", (), np.dtype(np.float32), lambda: np.asarray(255)))
-    unit = to.transpose(to.op("Div", [pixels.name, "255"], given), (2, 0, 1))
-    return unit if to.dtype == np.float32 else to.cast(unit, to.dtype)
+    pixels = graph.cast(Value("pixels", given), np.float32)
+    graph.weights.append(Weight("255", (), np.dtype(np.float32), lambda: np.asarray(255)))
+    unit = graph.transpose(graph.op("Div", [pixels.name, "255"], given), (2, 0, 1))
+    return unit if graph.dtype == np.float32 else graph.cast(unit, graph.dtype)
 
 
 def _check_scores(network: Network) -> None:
@@ -123,10 +122,11 @@ def _check_scores(network: Network) -> None:
         )
 
 
-def _graph(to: GraphBuilder, scores: Value, size: tuple[int, int]) -> onnx.GraphProto:
-    for node in to.nodes:
+def _closed(graph: GraphBuilder, scores: Value, size: tuple[int, int]) -> onnx.GraphProto:
+    """The graph with its input and output declared; it holds no weights."""
+    for node in graph.nodes:
         if node.output[0] == scores.name:
             node.output[0] = "scores"
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *size, _CHANNELS])
     result = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", scores.shape[0]])
-    return helper.make_graph(to.nodes, "deepdanbooru", [pixels], [result])
+    return helper.make_graph(graph.nodes, "deepdanbooru", [pixels], [result])

@@ -1,4 +1,4 @@
-"""The other way: models with layers that the direct way does not know go through tf2onnx, where that is possible.
+"""Exports a model through tf2onnx, where it has layers that `convert.onnx.layers` cannot translate.
 
 It needs TensorFlow (extra `keras`) and memory far beyond the model's size, so it runs in a process of its own.
 """
@@ -13,13 +13,13 @@ from typing import Any
 import onnx
 import psutil
 
-from convert.child import run_child
+from convert.child_process import run_child
 from convert.errors import ConvertError, UnknownLayer
-from convert.keras.graph import layer_names
 from convert.keras.h5 import KerasModel
-from convert.model_folder import sha256_of
+from convert.keras.network import layer_names
 from convert.onnx.export import Export
 from convert.onnx.writer import OPSET
+from engine.model.folder import sha256_of
 
 # 161 million parameters were killed at 24 GB, three of three times (tf2onnx 1.17): 150 bytes each, and TensorFlow.
 _BYTES_PER_PARAMETER = 150
@@ -28,7 +28,7 @@ _PATIENCE = 1800.0  # seconds
 _EXTRA = "pip install 'deepdanbooru-engine[keras]'"
 
 
-def export_otherwise(model: KerasModel, size: tuple[int, int], precision: str, reason: UnknownLayer) -> Export:
+def export_with_tf2onnx(model: KerasModel, size: tuple[int, int], precision: str, reason: UnknownLayer) -> Export:
     """An export through tf2onnx; raises ConvertError, beginning with `reason`, where that cannot be done."""
     why = str(reason).removesuffix(".")
     if any(entry.get("class_name") == "Lambda" for entry in _objects(model.config)):

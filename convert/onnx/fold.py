@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from convert.keras.graph import Layer, Network
 from convert.keras.h5 import Stored
+from convert.keras.network import Layer, Network
 
 Float32 = npt.NDArray[np.float32]
 _LINEAR = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense")
@@ -33,7 +33,7 @@ def foldable(network: Network) -> dict[str, Layer]:
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm:
-    """The arrays of one batch normalisation, each [channels]; gamma and beta are absent if the layer was told so."""
+    """The arrays of one batch normalisation, each [channels]; gamma or beta is None where the layer has none."""
 
     gamma: Stored | None
     beta: Stored | None
@@ -81,7 +81,7 @@ class Linear:
         return kernel
 
     def load_bias(self) -> Float32:
-        """[outputs]."""
+        """The bias with the shift of the normalisation added, float32 [outputs]."""
         bias = self.bias.load() if self.bias else np.zeros(self.outputs, np.float32)
         if self.norm:
             return (bias * self.norm.scale() + self.norm.shift()).astype(np.float32)

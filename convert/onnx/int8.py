@@ -16,23 +16,23 @@ import numpy.typing as npt
 import onnx
 
 from convert.errors import needing
-from convert.model_folder import sha256_of
-from convert.parity.pictures import Pictures
+from convert.pictures import Pictures
+from engine.model.folder import sha256_of
 
 INT8 = "int8"
 EXPORTER = "onnxruntime.quantization"
 _QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "AveragePool", "MatMul", "Gemm", "Mul", "Concat")
-"""Not Cast, Div and Transpose of the input, nor the average, sigmoid or softmax that end a model: they cost nothing,
-and the scores come out of them."""
+"""The kinds of nodes that become int8. Cast, Div and Transpose at the input stay as they are, and so do the average,
+sigmoid or softmax at the end: they cost nothing, and the scores come out of them."""
 
 
 class Quantised(NamedTuple):
-    """What became of it.
+    """The int8 file that was written.
 
     Attributes:
         sha256: of the file, in hex.
         calibration: for the manifest: how, and on how many pictures.
-        runtime: ONNX Runtime's version.
+        runtime: the version of the ONNX Runtime that made it.
     """
 
     sha256: str
@@ -72,13 +72,13 @@ def quantise(fp32: Path, target: Path, pictures: Pictures) -> Quantised:
 
 
 def _kept_float(path: Path) -> list[str]:
-    """The first convolution: it costs a hundredth of the whole, and its error goes through all others."""
+    """The first convolution: it costs a hundredth of the whole, and an error in it goes through all the others."""
     nodes = onnx.load(path).graph.node
     return [node.name for node in nodes if node.op_type == "Conv"][:1]
 
 
 class _Reader:
-    """The pictures as quantize_static wants them."""
+    """Gives quantize_static the pictures, as an `onnxruntime.quantization.CalibrationDataReader` does."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.given = 0
@@ -94,7 +94,7 @@ class _Reader:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without its advice, through the root logger, to fuse the graph first: ours has nothing left to fuse."""
+    """Silences its advice, given through the root logger, to fuse the graph first: ours has nothing left to fuse."""
     root, silent = logging.getLogger(), logging.NullHandler()
     before = root.manager.disable
     root.addHandler(silent)  # else the first warning would set up a handler for the whole process

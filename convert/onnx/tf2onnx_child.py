@@ -1,4 +1,4 @@
-"""`python -m convert.onnx.tf2onnx_child MODEL OUT HEIGHT WIDTH OPSET`: the one place here that loads TensorFlow."""
+"""`python -m convert.onnx.tf2onnx_child MODEL OUT HEIGHT WIDTH OPSET`: runs tf2onnx, which loads TensorFlow."""
 
 import sys
 
@@ -6,7 +6,7 @@ import onnx
 
 
 def main(source: str, target: str, height: int, width: int, opset: int) -> None:
-    """Converts a Keras file through tf2onnx, with the input and output that the direct way gives."""
+    """Converts a Keras file through tf2onnx, with the same input and output as a direct export."""
     import tensorflow as tf
     import tf2onnx
     import tf_keras

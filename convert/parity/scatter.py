@@ -1,11 +1,11 @@
-"""Two sets of scores against each other, as one small SVG."""
+"""A scatter plot of two sets of scores against each other, as a small SVG."""
 
 from html import escape
 
 import numpy as np
 import numpy.typing as npt
 
-from convert.parity.figures import given
+from convert.parity.comparison import given
 from engine.types import Scores
 
 _BINS, _FAR, _OTHERS = 50, 30, 30
@@ -14,7 +14,7 @@ _Indices = npt.NDArray[np.intp]
 
 
 def scatter(expected: Scores, scores: Scores, threshold: float, x_label: str, y_label: str) -> str:
-    """The plot with its caption; most points of millions lie upon each other, so a sample is drawn."""
+    """The plot with its caption; a sample is drawn, for there are millions of points and most lie upon each other."""
     x, y = expected.ravel(), np.nan_to_num(scores.ravel())
     shown = _sample(x, y)
     x_shown, y_shown = x[shown], y[shown]
@@ -58,7 +58,7 @@ def _at(x: float, y: float) -> tuple[str, str]:
 
 
 def _points(x: Scores, y: Scores, kind: str) -> str:
-    """One path of dots: a line of no length with round ends, far shorter than circles."""
+    """All points as one path: a line of no length with round ends is a dot, in far fewer bytes than a circle."""
     dots = "".join("M{} {}h0".format(*_at(a, b)) for a, b in zip(x.tolist(), y.tolist(), strict=True))
     return f'<path class="{kind}" d="{dots}"/>'
 

@@ -1,4 +1,4 @@
-"""Holds each precision of a model folder against the original on real pictures; the verdicts go into the manifest."""
+"""Compares each precision of a model folder with the original on real pictures; writes the verdicts and the report."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,13 +9,12 @@ import numpy as np
 
 from convert.errors import ConvertError, needing
 from convert.keras.project import read_project
-from convert.model_folder import MANIFEST, manifest_json, read_manifest, replace_file, sha256_of
-from convert.parity.comparison import Comparison
-from convert.parity.figures import THRESHOLD, compare
-from convert.parity.page import page
-from convert.parity.pictures import Pictures
-from convert.parity.reference import has_keras, keras_scores
-from engine.model.folder import Model, Precision, check_file, open_model
+from convert.model_folder import record_parity, replace_file
+from convert.parity.comparison import THRESHOLD, Comparison, compare
+from convert.parity.keras_reference import has_keras, keras_scores
+from convert.parity.report import report
+from convert.pictures import Pictures
+from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
 from engine.types import Rgb, Scores
 
 PAGE = "parity.html"
@@ -125,8 +124,5 @@ def _session(precision: Precision) -> Callable[[Rgb], Scores]:
 
 def _write(found: Comparison) -> None:
     """parity.html, then the verdicts into model.json, each replaced as a whole."""
-    manifest = read_manifest(found.model.folder)
-    for name in found.parity:
-        manifest["precisions"][name]["parity"] = found.entry(name)
-    replace_file(found.model.folder / PAGE, page(found).encode("utf-8", "replace"))  # file names may be bytes
-    replace_file(found.model.folder / MANIFEST, manifest_json(manifest))
+    replace_file(found.model.folder / PAGE, report(found).encode("utf-8", "replace"))  # file names may be bytes
+    record_parity(found.model.folder, {name: found.entry(name) for name in found.parity})

@@ -18,7 +18,7 @@ ROOMS = {
         "Compare a model folder's precisions with the original; write the verdicts and a page.",
     ),
     "fetch": (
-        "convert.fetch.cli",
+        "convert.cli",
         "fetch_main",
         "convert",
         "Download the official DeepDanbooru release and convert it.",

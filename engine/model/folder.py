@@ -1,9 +1,17 @@
-"""The model folder that `engine convert` wrote: manifest, tags, and one ONNX file for each precision."""
+"""Reads a model folder: the manifest, the tags, and which ONNX file belongs to which precision.
+
+This is the only reader; `convert.model_folder` is the only writer.
+
+    model.json              the manifest
+    tags.csv                index,tag,category in the order of the model's outputs
+    model.<precision>.onnx  one for each precision
+"""
 
 import csv
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +20,12 @@ from engine.errors import ModelError
 from engine.types import Preprocessing
 
 FORMAT = 1
+"""The newest format of the manifest that this version reads, and the one that is written."""
+MANIFEST = "model.json"
+TAGS = "tags.csv"
+INPUT_DTYPES = ("uint8",)
+"""The types of the input's pixels that this version can feed."""
+_AGAIN = "convert the model again with --overwrite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,19 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model folder that was read and found whole (the ONNX files themselves are checked when one is loaded)."""
+    """A model folder that was read and found whole. The ONNX files themselves are checked when one is loaded.
+
+    Attributes:
+        folder: where it lies.
+        project: the name of the project it was made of, for people.
+        sha256: of the Keras file it was made of, in hex.
+        preprocessing: how a picture becomes the model's input.
+        tags: in the order of the model's outputs.
+        categories: the category of each tag, in the same order.
+        precisions: by name; there is at least one.
+        input_dtype: the type of the input's pixels, one of INPUT_DTYPES.
+        manifest: the whole content of model.json, for whoever adds to it.
+    """
 
     folder: Path
     project: str
@@ -42,6 +68,13 @@ class Model:
     tags: tuple[str, ...]
     categories: tuple[str, ...]
     precisions: Mapping[str, Precision]
+    input_dtype: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def category_by_tag(self) -> dict[str, str]:
+        """The category of each tag, by the tag's name."""
+        return dict(zip(self.tags, self.categories, strict=True))
 
     def precision(self, name: str | None) -> Precision:
         """The precision asked for; fp32 (or what there is) when None."""
@@ -59,28 +92,36 @@ class Model:
 def open_model(folder: Path) -> Model:
     """Read the manifest and tags of a model folder. Raises `ModelError` with the cure."""
     cure = "make it with `engine convert PROJECT_DIR MODEL_DIR`"
-    manifest = folder / "model.json"
     if not folder.is_dir():
         raise ModelError(f"there is no model folder {folder}: {cure}")
-    if not manifest.is_file():
-        raise ModelError(f"{folder} is no model folder, it has no model.json: {cure}")
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+    if not (folder / MANIFEST).is_file():
+        raise ModelError(f"{folder} is no model folder, it has no {MANIFEST}: {cure}")
+    with _reading(folder / MANIFEST):
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if content["format"] > FORMAT:
             raise ModelError(
-                f"{manifest} was written by a newer engine (format {content['format']}, this one knows {FORMAT}): "
-                "update the engine, or convert the model again"
+                f"{folder / MANIFEST} was written by a newer engine (format {content['format']}, this one knows "
+                f"{FORMAT}): update the engine, or convert the model again with --overwrite"
             )
-        return _model(folder, content)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ModelError(f"{manifest} cannot be read ({type(error).__name__}: {error}): {cure}") from error
+        count = content["tags"]
+    with _reading(folder / TAGS):
+        tags, categories = _tags(folder / TAGS)
+    if len(tags) != count:
+        raise ModelError(f"{folder / TAGS} holds {len(tags)} tags, {MANIFEST} says {count}: {_AGAIN}")
+    with _reading(folder / MANIFEST):
+        return _model(folder, content, tags, categories)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hex; reads it whole, 0.6 GB a second."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_file(precision: Precision) -> None:
-    """Raise `ModelError` unless the ONNX file is the one its manifest describes (reads it whole: 0.6 GB a second)."""
+    """Raise `ModelError` unless the ONNX file is the one its manifest describes. Reads the file, see `sha256_of`."""
     try:
-        with precision.file.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(precision.file)
     except OSError as error:
         raise ModelError(f"the model file {precision.file} cannot be read: {error.strerror}; convert again") from error
     if found != precision.sha256:
@@ -90,14 +131,23 @@ def check_file(precision: Precision) -> None:
         )
 
 
-def _model(folder: Path, content: Mapping[str, Any]) -> Model:
-    tags, categories = _tags(folder / "tags.csv")
-    if len(tags) != content["tags"]:
-        raise ModelError(
-            f"{folder / 'tags.csv'} holds {len(tags)} tags, model.json says {content['tags']}: convert again"
-        )
-    kind = content["preprocessing"]["kind"]
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what the reading of a damaged file raises into a `ModelError` that names the file."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error, OSError) as error:
+        raise ModelError(f"{path} cannot be read ({type(error).__name__}: {error}): {_AGAIN}") from error
+
+
+def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], categories: tuple[str, ...]) -> Model:
     shape = content["input"]
+    dtype = shape.get("dtype", "uint8")  # the first folders do not say
+    if dtype not in INPUT_DTYPES:
+        raise ModelError(
+            f"the model folder {folder} takes pixels of the type {dtype}, this engine knows "
+            f"{' and '.join(INPUT_DTYPES)}: update the engine"
+        )
     precisions = {
         name: Precision(
             name, folder / Path(entry["file"]).name, entry["sha256"], (entry.get("parity") or {}).get("verdict")
@@ -105,15 +155,17 @@ def _model(folder: Path, content: Mapping[str, Any]) -> Model:
         for name, entry in content["precisions"].items()
     }
     if not precisions:
-        raise ModelError(f"the model folder {folder} holds no precision: convert again")
+        raise ModelError(f"the model folder {folder} holds no precision: {_AGAIN}")
     return Model(
         folder=folder,
         project=content["project"],
         sha256=content["source"]["sha256"],
-        preprocessing=Preprocessing(kind, int(shape["height"]), int(shape["width"])),
+        preprocessing=Preprocessing(content["preprocessing"]["kind"], int(shape["height"]), int(shape["width"])),
         tags=tags,
         categories=categories,
         precisions=precisions,
+        input_dtype=dtype,
+        manifest=content,
     )
 
 
@@ -122,5 +174,5 @@ def _tags(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if [int(row["index"]) for row in rows] != list(range(len(rows))):
-        raise ModelError(f"{path} is not in the model's order: convert again")
+        raise ModelError(f"{path} is not in the model's order: {_AGAIN}")
     return tuple(row["tag"] for row in rows), tuple(row["category"] for row in rows)

@@ -1,4 +1,4 @@
-"""Project folders and edited model files for the tests of this room."""
+"""Project folders and edited model files for the converter's tests."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import onnxruntime
 
+DEMO = Path(__file__).parents[2] / "demo" / "model"
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = FIXTURES / "models"
 TAGS = 11  # of every file in MODELS
@@ -25,6 +26,11 @@ def make_project(folder: Path, model: Path, tags: int = TAGS, size: tuple[int, i
     return folder
 
 
+def model_of(project: Path) -> Path:
+    """The .h5 file of a project that `make_project` made."""
+    return project / "model-small.h5"
+
+
 def edit_config(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Changes the model_config of an h5 file in place."""
     with h5py.File(file, "r+") as h5:
@@ -37,6 +43,11 @@ def layer(config: dict[str, Any], kind: str) -> dict[str, Any]:
     """The first layer of a kind in a model_config."""
     found: dict[str, Any] = next(entry for entry in config["config"]["layers"] if entry["class_name"] == kind)
     return found
+
+
+def pixels(count: int, size: tuple[int, int]) -> np.ndarray:
+    """The made-up pictures on which the fixtures' scores were computed: uint8 [count, height, width, 3]."""
+    return np.random.RandomState(1).randint(0, 256, (count, *size, 3)).astype("uint8")
 
 
 def scores(onnx_file: Path, pixels: np.ndarray) -> np.ndarray:

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from convert.cli import main
-from convert.keras.project import read_project
+from convert.model_folder import record_parity
+from engine.model.folder import open_model
 from tests.convert.projects import MODELS, make_project
 
-
-@pytest.fixture(autouse=True)
-def _no_child_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convert.keras.open._check", lambda path: None)
+pytestmark = pytest.mark.usefixtures("no_child_process")
 
 
 @pytest.fixture
@@ -63,20 +61,6 @@ def test_manifest_says_what_is_there(project: Path, tmp_path: Path, capsys: pyte
     assert rows[:2] == ["index,tag,category", "0,tag_0,General"]
     assert rows[6] == "5,tag_5,Character"
     assert rows[9:] == ["8,tag_8,System", "9,tag_9,System", "10,tag_10,System", ""]
-
-
-@pytest.mark.parametrize(
-    "text", [b"a,b\nlong_hair\n:p\n", b"\xef\xbb\xbfa,b\r\nlong_hair\r\n:p\r\n\r\n", b"a,b\n\n long_hair \n:p"]
-)
-def test_tags_in_every_form(project: Path, text: bytes) -> None:
-    (project / "tags.txt").write_bytes(text)
-    assert read_project(project).tags == ("a,b", "long_hair", ":p")
-
-
-def test_categories_are_guessed_where_absent(project: Path) -> None:
-    (project / "tags.txt").write_text("1girl\nsaber\nrating:safe\n", encoding="utf-8")
-    (project / "tags-character.txt").write_text("saber\n", encoding="utf-8")
-    assert read_project(project).categories == ("General", "Character", "System")
 
 
 def test_a_precision_joins_the_folder(project: Path, tmp_path: Path) -> None:
@@ -133,15 +117,41 @@ def test_a_failure_half_way_leaves_the_old_folder(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("convert.conversion.write_file", full)
+    monkeypatch.setattr("convert.model_folder.write_file", full)
     assert main([str(project), str(folder), "--precision", "fp16"]) == 1
     assert "No space left" in capsys.readouterr().err
     assert files(folder) == before
     assert [entry.name for entry in folder.parent.iterdir()] == ["model"]
 
 
-def test_usage_errors(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["--precision", "fp8", "a", "b"], ["a", "b", "--unknown"]):
-        assert main(arguments) == 2
-        assert capsys.readouterr().err
-    assert main(["--help"]) == 0
+@pytest.mark.parametrize(("name", "content"), [("model.json", "{"), ("model.json", "[]"), ("tags.csv", "index,tag\n")])
+def test_a_damaged_folder_is_replaced_when_asked(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder)]) == 0
+    whole = files(folder)
+    (folder / name).write_text(content, encoding="utf-8")
+    assert main([str(project), str(folder), "--precision", "fp16"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([str(project), str(folder), "--overwrite"]) == 0
+    assert files(folder) == whole
+
+
+def test_other_categories_are_another_model(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder)]) == 0
+    (project / "categories.json").write_text('[{"name": "Other", "start_index": 0}]', encoding="utf-8")
+    assert main([str(project), str(folder)]) == 1
+    assert "holds another model" in capsys.readouterr().err
+
+
+def test_a_comparison_changes_nothing_else_in_the_manifest(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder), "--precision", "fp32", "--precision", "fp16"]) == 0
+    before = manifest(folder) | {"from the future": {"kept": True}}
+    (folder / "model.json").write_text(json.dumps(before), encoding="utf-8")
+    record_parity(folder, {"fp16": {"verdict": "pass"}})
+    before["precisions"]["fp16"]["parity"] = {"verdict": "pass"}  # type: ignore[index]
+    assert manifest(folder) == before
+    assert {name: one.verdict for name, one in open_model(folder).precisions.items()} == {"fp32": None, "fp16": "pass"}

@@ -1,17 +1,19 @@
 """The library folder and its ids."""
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.catalogue import Catalogue
 from service.database import Database, default_path
 from service.embedded import embedded
 from service.errors import ServiceError
-from service.store import Score, Store, read_categories
+from service.store import Score, Store
 from tests.service.conftest import NAMES, draw
 
 
@@ -108,16 +110,30 @@ def test_new_files_become_visible_while_it_runs(library, tmp_path):
                 pass
 
 
-def test_categories_come_from_the_model_folder(database, catalogue, tmp_path):
+def test_the_store_is_told_the_categories(database, catalogue):
     media_id = listed(catalogue)["a.jpg"]
     Store(database).put([Score(media_id, "saber", 0.9), Score(media_id, "rating:safe", 0.8)])
-    (tmp_path / "tags.csv").write_text('index,tag,category\n0,saber,Character\n1,"a,b",Odd\n', encoding="utf-8")
-    Store(database, read_categories(tmp_path)).put([Score(media_id, "a,b", 0.7)])
+    Store(database, {"saber": "Character", "a,b": "Odd"}).put([Score(media_id, "a,b", 0.7)])
     with database.reading() as connection:
         rows = connection.exec_driver_sql("SELECT key, category FROM tag").all()
     assert {tuple(row) for row in rows} == {("saber", "Character"), ("rating:safe", "System"), ("a,b", "Odd")}
-    with pytest.raises(ServiceError, match=r"tags\.csv"):
-        read_categories(tmp_path / "nothing")
+
+
+def test_the_model_folder_tells_the_categories(library, tmp_path, tiny_model):
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    rows = (model / "tags.csv").read_text(encoding="utf-8").replace("7,tag_7,General", "7,tag_7,Character")
+    (model / "tags.csv").write_text(rows, encoding="utf-8")
+    with embedded(library, db=tmp_path / "c.db", model=model) as running, closing(Database(running.db)) as database:
+        media_id = listed(Catalogue(database, library))["a.jpg"]
+        records = [{"mediaId": media_id, "tagKey": f"tag_{i}", "similarity": "0.900"} for i in (6, 7)]
+        headers = {"Authorization": f"Bearer {running.token}"}
+        assert httpx.post(running.recognition_bulk_url, json=records, headers=headers).status_code == 200
+        with database.reading() as connection:
+            found = connection.exec_driver_sql("SELECT key, category FROM tag").all()
+        assert {tuple(row) for row in found} == {("tag_6", "General"), ("tag_7", "Character")}
+    no_model = embedded(library, db=tmp_path / "c.db", model=library)
+    with pytest.raises(ServiceError, match="is no model folder"), no_model:
+        pass
 
 
 def test_another_programs_or_a_newer_database_is_left_alone(tmp_path):

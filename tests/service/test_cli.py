@@ -119,7 +119,7 @@ def test_serve_says_one_sentence(run, library, tmp_path):
             "is a file": ["--library", library / "a.jpg"],
             "--token-file": ["--library", library, "--db", library / "a.jpg" / "x.db"],
             "cannot read the token file": ["--library", library, "--token-file", tmp_path / "none"],
-            "tags.csv": ["--library", library, "--model", tmp_path],
+            "is no model folder": ["--library", library, "--model", tmp_path],
         }
         for sentence, arguments in cases.items():
             ended = run("serve", *arguments)

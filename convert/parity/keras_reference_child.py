@@ -1,4 +1,4 @@
-"""`python -m convert.parity.reference_child MODEL HEIGHT WIDTH PICTURES OUT`: the scores of the original.
+"""`python -m convert.parity.keras_reference_child MODEL HEIGHT WIDTH PICTURES OUT`: the scores of the original.
 
 PICTURES is a JSON list of files. OUT becomes float32 [pictures, tags], a row of NaN for a picture that cannot be read;
 a line goes to stdout after each. One picture is in memory at a time.
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import skimage.transform
 import tensorflow as tf
 
-from convert.parity.pictures import read
+from convert.pictures import read
 
 _DECODED_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG")
 

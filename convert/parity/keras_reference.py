@@ -1,4 +1,7 @@
-"""The original's scores: Keras with DeepDanbooru's own preprocessing, in a process of its own (TensorFlow's memory)."""
+"""The original's scores: the Keras model with DeepDanbooru's own preprocessing.
+
+It runs in a process of its own, so that TensorFlow's memory is free again afterwards.
+"""
 
 import importlib.util
 import json
@@ -9,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from convert.child import start_child
+from convert.child_process import start_child
 from convert.errors import ConvertError
 from engine.types import Scores
 
@@ -40,7 +43,10 @@ def keras_scores(
         asked, out, log = (Path(folder) / name for name in ("pictures.json", "scores", "log"))
         asked.write_text(json.dumps([str(path.absolute()) for path in pictures]), encoding="utf-8")
         arguments = [str(model.absolute()), *map(str, size), str(asked), str(out)]
-        with log.open("wb") as errors, start_child("convert.parity.reference_child", arguments, errors) as process:
+        with (
+            log.open("wb") as errors,
+            start_child("convert.parity.keras_reference_child", arguments, errors) as process,
+        ):
             _count(process, step)
         found = np.fromfile(out, np.float32) if out.exists() else np.empty(0, np.float32)
         if process.returncode or found.size != len(pictures) * tags:

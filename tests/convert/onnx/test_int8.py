@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +9,13 @@ import onnx
 import pytest
 
 from convert.cli import main
-from demo.render import render
-from tests.convert.projects import scores
+from tests.convert.projects import DEMO, scores
 
-DEMO = Path(__file__).parents[2] / "demo" / "model"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_child_process() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convert.keras.open._check", lambda path: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_child_process")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calibrate")
-    render(folder, 40, seed=9001, broken=3)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(no_child_process: None, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8") / "model"
     assert main([str(DEMO), str(folder), "--precision", "int8", "--calibrate", str(pictures)]) == 0
     return folder

@@ -1,7 +1,5 @@
 """Files that real TensorFlows wrote, against the scores that they gave (fixtures/README.md says how they were made)."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +7,10 @@ import onnx
 import pytest
 
 from convert.cli import main
-from tests.convert.projects import FIXTURES, MODELS, make_project, scores
+from tests.convert.projects import FIXTURES, MODELS, make_project, pixels, scores
 
 SIZES = {"zoo": (37, 50), "sequential": (37, 50), "v1": (64, 64), "v2": (64, 64), "v4": (64, 64), "152": (128, 128)}
 FILES = sorted(file for file in MODELS.iterdir() if file.suffix != ".npy")
-
-
-def pixels(count: int, size: tuple[int, int]) -> np.ndarray:
-    return np.random.RandomState(1).randint(0, 256, (count, *size, 3)).astype("uint8")
 
 
 @pytest.mark.parametrize(
@@ -47,33 +41,3 @@ def test_every_writer_and_shape_agrees_with_keras(file: Path, tmp_path: Path, mo
         found = scores(onnx_file, given)
         assert found.dtype == np.float32
         assert np.abs(found - expected).max() <= most
-
-
-def test_the_batch_axis_is_free(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project", MODELS / "tf2.10-se.h5")
-    assert main([str(project), str(tmp_path / "model")]) == 0
-    file, given = tmp_path / "model" / "model.fp32.onnx", pixels(5, (32, 32))
-    one_by_one = np.concatenate([scores(file, row[None]) for row in given])
-    assert np.abs(scores(file, given) - one_by_one).max() < 1e-6
-    graph = onnx.load(file).graph
-    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
-
-
-def test_batch_norm_after_convolutions_costs_nothing(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project", MODELS / "tf2.7-resnet.h5")
-    assert main([str(project), str(tmp_path / "model")]) == 0
-    kinds = [node.op_type for node in onnx.load(tmp_path / "model" / "model.fp32.onnx").graph.node]
-    assert "Mul" not in kinds
-    assert "BatchNormalization" not in kinds
-    assert kinds.count("Conv") == 16
-    assert kinds.count("Add") == 4
-
-
-def test_no_tensorflow_in_the_process(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project", MODELS / "tf2.7-resnet.h5")
-    code = (
-        "import sys; from convert.cli import main; code = main(sys.argv[1:]);"
-        "sys.exit(code or any(name.split('.')[0] in ('tensorflow', 'keras', 'tf_keras') for name in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, project, tmp_path / "model"], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr

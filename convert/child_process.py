@@ -1,4 +1,4 @@
-"""Runs a module of this package in a process of its own."""
+"""Runs one of the converter's modules in a process of its own, with the same Python and the same code."""
 
 import os
 import subprocess

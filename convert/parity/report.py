@@ -1,4 +1,4 @@
-"""parity.html: a comparison as one page that loads nothing from anywhere."""
+"""The report parity.html: a comparison as one HTML page that needs no other file and no network."""
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from convert.parity.comparison import Comparison
-from convert.parity.figures import ENOUGH, LIMIT, MARGIN, Parity, distances, given
-from convert.parity.pictures import read
+from convert.parity.comparison import ENOUGH, LIMIT, MARGIN, Comparison, Parity, distances, given
 from convert.parity.scatter import scatter
+from convert.pictures import read
 from engine.types import Scores
 
 _WORST = 8  # pictures of each precision
@@ -58,7 +57,7 @@ li.alone { color: #b3261e; font-weight: 600; } li.alone span { color: inherit; }
 """
 
 
-def page(found: Comparison) -> str:
+def report(found: Comparison) -> str:
     """The whole document. Pictures are read again, one at a time, for their thumbnails."""
     title = f"Parity report: {found.model.project}"
     body = "".join(
