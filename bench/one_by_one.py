@@ -12,7 +12,8 @@ from bench.script import Tags, options, tag_all
 from engine.api.messages import similarity
 from engine.families import family_of
 from engine.model.folder import open_model
-from engine.model.open import SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import SessionConfig
 from engine.pictures.decode import MAX_PIXELS
 
 

@@ -14,7 +14,8 @@ from engine.errors import EngineError
 from engine.machine import peak_rss_mb
 from engine.model.devices.nvml import open_gpu
 from engine.model.folder import open_model
-from engine.model.open import SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import SessionConfig
 
 FEWEST = 3
 """Batches at a point, however long they take."""

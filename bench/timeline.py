@@ -13,7 +13,8 @@ from engine.config import RunConfig
 from engine.families import family_of
 from engine.flow.channels import Meter
 from engine.model.folder import open_model
-from engine.model.open import SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import SessionConfig
 
 KINDS = ("busy", "waiting_in", "waiting_out")
 BINS = 60
