@@ -30,17 +30,18 @@ class ProgressLine:
         *,
         interval_s: float = 10.0,
         ask_after_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`position`: how far the listing of the catalogue is; `last_id`: asks the API for the catalogue's last id.
 
         `ask_after_s`: seconds after which the last id is asked for, once, for the time left; a shorter run needs none.
         """
-        self._interval_s, self._ask_after_s = interval_s, ask_after_s
+        self._interval_s, self._ask_after_s, self._clock = interval_s, ask_after_s, clock
         self._tally, self._meters, self._position, self._last_id = tally, meters, position, last_id
         self._highest: int | None = None
         self._asking: threading.Thread | None = None
         self._console = Console(file=stream, highlight=False)
-        self._began = self._printed = time.monotonic()
+        self._began = self._printed = clock()
         self._live: Progress | None = None
         if self._console.is_terminal:
             self._live = Progress(
@@ -51,7 +52,7 @@ class ProgressLine:
 
     def tick(self) -> None:
         """Show how the run is now. The main thread calls it a few times a second."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._began > self._ask_after_s and not self._asking:
             self._asking = threading.Thread(target=self._ask, name="last-id", daemon=True)
             self._asking.start()

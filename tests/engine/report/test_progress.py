@@ -2,7 +2,7 @@
 
 import io
 import threading
-import time
+from collections.abc import Callable
 
 import pytest
 
@@ -12,41 +12,55 @@ from engine.report.summary import Tally, duration
 from engine.types import Position
 
 
-def line(stream: io.StringIO, tally: Tally, last_id, **settings: float) -> ProgressLine:
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def line(stream: io.StringIO, tally: Tally, last_id: Callable[[], int | None], clock: Clock) -> ProgressLine:
     decode, infer = Meter("decode"), Meter("infer")
     infer.add(busy=1.0)
-    position = Position(first_id=1001, id=1100, seen=50)  # every second id is a medium
-    return ProgressLine(stream, tally, [decode, infer], lambda: position, last_id, **settings)
+    position = Position(first_id=1001, id=1100, seen=50)  # every second id has a medium
+    return ProgressLine(stream, tally, [decode, infer], lambda: position, last_id, clock=clock)
 
 
-def test_a_line_is_printed_once_in_an_interval() -> None:
-    stream, tally = io.StringIO(), Tally(images=1200, failed=3)
-    progress = line(stream, tally, lambda: None, interval_s=3600)
-    progress.tick()
-    assert not stream.getvalue()
-    progress = line(stream, tally, lambda: None, interval_s=0)
-    progress.tick()
+def test_a_line_is_printed_every_ten_seconds() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = line(stream, Tally(images=1200, failed=3), lambda: None, clock)
+    for clock.now in (100, 109, 110, 119, 120):
+        progress.tick()
     progress.close()
-    [printed] = stream.getvalue().splitlines()
-    assert printed.startswith("1,200 images  ") and printed.endswith("  3 failed  infer limits")
-    assert "left" not in printed
+    expected = ["1,200 images  120.0/s  3 failed  infer limits", "1,200 images  60.0/s  3 failed  infer limits"]
+    assert stream.getvalue().splitlines() == expected
 
 
 def test_the_last_id_is_asked_for_once_and_gives_the_time_left() -> None:
-    stream, asked = io.StringIO(), []
-    patient = line(stream, Tally(images=50), lambda: asked.append(1), ask_after_s=3600)
-    patient.tick()
+    stream, clock = io.StringIO(), Clock()
+    asked: list[threading.Thread] = []
+
+    def last_id() -> int:
+        asked.append(threading.current_thread())
+        answered.set()
+        return 2100
+
+    answered = threading.Event()
+    progress = line(stream, Tally(images=50), last_id, clock)
+    for clock.now in (100, 105):  # short runs need no estimate
+        progress.tick()
     assert not asked
-    progress = line(stream, Tally(images=50), lambda: asked.append(2) or 2100, interval_s=0, ask_after_s=-1)
+    clock.now = 106
     progress.tick()
-    [thread] = [thread for thread in threading.enumerate() if thread.name == "last-id"] or [None]
-    if thread:
-        thread.join(timeout=10)
-    progress.tick()
-    assert asked == [2]
-    assert " left" in stream.getvalue().splitlines()[-1]
-    found = progress._left(time.monotonic())
-    assert found and found[0] == 500  # half of the 1,000 ids that are left
+    assert answered.wait(10)
+    asked[0].join()
+    for clock.now in (110, 125):
+        progress.tick()
+    assert len(asked) == 1
+    # 1,000 ids are left, and half of them have a medium: 500 at 2 a second.
+    assert stream.getvalue().splitlines()[-1] == "50 images  2.0/s  about 4 min 10 s left  infer limits"
 
 
 @pytest.mark.parametrize(
