@@ -27,7 +27,7 @@ from engine.model.folder import Model as ModelFolder
 from engine.model.folder import open_model
 
 ARGV: ContextVar[list[str]] = ContextVar("ARGV")
-"""The command line, for the result to carry."""
+"""The command line, which becomes part of the result."""
 
 WIDTH = 120
 
@@ -108,7 +108,7 @@ def pipeline(
     output: Output = None,
     html: Html = None,
 ) -> None:
-    """What the flow itself costs, and whether memory is flat."""
+    """What the pipeline costs besides the model, and whether its memory stays the same over many pictures."""
     size = Size(pairs=pairs, full=full)
     if quick:
         size = Size(
@@ -177,7 +177,7 @@ def finish(command: str, content: dict[str, Any], as_json: bool, output: Path | 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 0 measured, 1 it could not be, 2 the command line makes no sense."""
+    """Runs the command. Returns the exit code: 0 for success, 1 if measuring failed, 2 for a wrong command line."""
     words = sys.argv[1:] if argv is None else argv
     ARGV.set(words)
     try:
