@@ -60,7 +60,7 @@ def hold(ledger: Ledger, wanted: dict[str, str]) -> None:
 
 
 def hold_service(ledger: Ledger, service: str, *, moved: bool) -> None:
-    """The same for the address of the media service. `moved`: it has a new address, which is written into the ledger."""
+    """The same for the address of the media service. `moved`: it has a new one, which is written into the ledger."""
     known = ledger.meta("service")
     if known is not None and known != service and not moved:
         raise LedgerError(

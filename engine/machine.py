@@ -9,7 +9,7 @@ _UNLIMITED = 1 << 16
 
 
 def cores() -> int:
-    """The physical cores this process may use: within its CPU affinity and its container's quota, without hyper-threads."""
+    """The physical cores (not hyper-threads) that CPU affinity and container quota leave to this process."""
     usable = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or usable
     return max(1, min(usable, physical, _quota()))
