@@ -5,7 +5,7 @@ import sys
 import tempfile
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from bench.output import show
 from bench.page import page
 from bench.pipeline import Size, measure
 from bench.sweep import sweep as sweep_points
+from engine.config import DeviceName
 from engine.errors import EngineError
 from engine.model.folder import Model as ModelFolder
 from engine.model.folder import open_model
@@ -45,7 +46,7 @@ Output = Annotated[Path | None, typer.Option(help="Write the JSON object to this
 Html = Annotated[Path | None, typer.Option(help="Write a page with tables and plots to this file.")]
 Pairs = Annotated[int, typer.Option(min=1, help="Interleaved pairs; 9 give a spread of 95 % confidence.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds; 9 give a spread of 95 % confidence.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[Literal["auto", DeviceName], typer.Option(help="Where the model runs.")]
 
 
 @app.command()

@@ -31,7 +31,7 @@ class Given:
         precisions: each is a row of the engine.
         pictures: a folder of pictures.
         keras_python: an interpreter with the extra `keras`.
-        device: `auto`, `cpu` or `cuda`, for all of them.
+        device: the `--device` of all of them.
         threshold: the least score of a tag.
         latency_s: seconds that the API waits before each answer.
     """
