@@ -5,7 +5,7 @@ import sys
 import tempfile
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,12 +22,13 @@ from bench.output import show
 from bench.page import page
 from bench.pipeline import Size, measure
 from bench.sweep import sweep as sweep_points
+from engine.config import DeviceName
 from engine.errors import EngineError
 from engine.model.folder import Model as ModelFolder
 from engine.model.folder import open_model
 
 ARGV: ContextVar[list[str]] = ContextVar("ARGV")
-"""The command line, for the result to carry."""
+"""The command line, which becomes part of the result."""
 
 WIDTH = 120
 
@@ -45,7 +46,7 @@ Output = Annotated[Path | None, typer.Option(help="Write the JSON object to this
 Html = Annotated[Path | None, typer.Option(help="Write a page with tables and plots to this file.")]
 Pairs = Annotated[int, typer.Option(min=1, help="Interleaved pairs; 9 give a spread of 95 % confidence.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds; 9 give a spread of 95 % confidence.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[Literal["auto", DeviceName], typer.Option(help="Where the model runs.")]
 
 
 @app.command()
@@ -108,7 +109,7 @@ def pipeline(
     output: Output = None,
     html: Html = None,
 ) -> None:
-    """What the flow itself costs, and whether memory is flat."""
+    """What the pipeline costs besides the model, and whether its memory stays the same over many pictures."""
     size = Size(pairs=pairs, full=full)
     if quick:
         size = Size(
@@ -177,7 +178,7 @@ def finish(command: str, content: dict[str, Any], as_json: bool, output: Path | 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 0 measured, 1 it could not be, 2 the command line makes no sense."""
+    """Runs the command. Returns the exit code: 0 for success, 1 if measuring failed, 2 for a wrong command line."""
     words = sys.argv[1:] if argv is None else argv
     ARGV.set(words)
     try:

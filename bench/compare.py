@@ -1,4 +1,7 @@
-"""The original's way, ONNX Runtime in the same loop, and the engine: same pictures, model and API, turn by turn."""
+"""`engine bench compare`: the original's way, ONNX Runtime in the original's loop, and the engine.
+
+All of them tag the same pictures with the same model through the same kind of API, in turns.
+"""
 
 import json
 import sys
@@ -28,7 +31,9 @@ class Given:
         precisions: each is a row of the engine.
         pictures: a folder of pictures.
         keras_python: an interpreter with the extra `keras`.
-        latency_s: how much longer than nothing the API takes for an answer.
+        device: the `--device` of all of them.
+        threshold: the least score of a tag.
+        latency_s: seconds that the API waits before each answer.
     """
 
     project: Path | None
@@ -88,7 +93,7 @@ def _addresses(server: Server) -> list[str]:
 
 
 def _one(given: Given, names: Sequence[str], command: Callable[[Server, Path], list[str]]) -> dict[str, Any]:
-    """One contestant, once. The rate counts from its first question to the API to its last tag: without the start."""
+    """Run one contestant once. Its rate counts from its first request to its last tag, so its start is not in it."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         # Media 1..n take the names in turn, the second name first.
@@ -110,7 +115,7 @@ def _one(given: Given, names: Sequence[str], command: Callable[[Server, Path], l
 
 
 def _device(watched: Watched) -> str:
-    """What the contestant itself says on its last line."""
+    """The device that the contestant names in the last line of its output."""
     return str(json.loads(watched.stdout.splitlines()[-1])["device"])
 
 
@@ -125,7 +130,12 @@ def _row(results: Sequence[dict[str, Any]], reference: Mapping[str, Mapping[str,
 
 
 def differences(reference: Mapping[str, Mapping[str, str]], found: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Tags by medium against the reference's: how many only one of them has, and how far the similarities are apart."""
+    """The tags of all media compared with the reference's.
+
+    Returns:
+        `tags`: how many only one side has; `of`: how many the reference has; `max_similarity`: the largest difference
+        of a similarity.
+    """
     both = {(m, t) for m in reference for t in reference[m]}
     ours = {(m, t) for m in found for t in found[m]}
     apart = [abs(float(reference[m][t]) - float(found[m][t])) for m, t in both & ours]
@@ -133,7 +143,7 @@ def differences(reference: Mapping[str, Mapping[str, str]], found: Mapping[str, 
 
 
 def _ratios(taken: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """images/s of each row over each earlier one's of the same round."""
+    """Images/s of each row divided by those of each row before it, in the same round."""
     names = list(taken)
     return {
         f"{one} / {other}": figure(

@@ -1,4 +1,4 @@
-"""`engine bench estimate`: what a card would do. Arithmetic on published peaks; nothing was measured on one."""
+"""`engine bench estimate`: how fast a GPU would be, calculated from its published peak. Nothing is measured on one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from bench.output import span
 
 CATALOGUE = 12_000
-"""The catalogue of the mission, for the time it would take."""
+"""Pictures of the first user's catalogue, for which the time is given."""
 REALISTIC = (0.35, 0.70)
 """Shares of a card's peak that convolutional networks reach in practice: an assumption, unless one is given."""
 

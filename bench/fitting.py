@@ -1,9 +1,9 @@
-"""`engine bench fit`: the engine's fitting beside the original's resize and warp, after decoding, a thread each.
+"""`engine bench fit`: the engine's fitting compared with the original's resize and warp, on one thread each.
 
     python -m bench.fitting PAIRS        (in an interpreter with the extra `keras`)
 
-Times go in turns, picture by picture, so that both sides meet the same machine. The engine's alone is also timed on one
-thread for each core: calls that pass Python's lock to and fro would keep these at the speed of one.
+Decoding is not timed. The sides take turns picture by picture, so that both meet the same state of the machine. The
+engine's fitting is also timed on one thread for each core: if it held Python's lock (GIL), more threads would not help.
 """
 
 import json
@@ -33,7 +33,7 @@ SIZES: Mapping[str, Sequence[tuple[int, int]]] = {
     "0.3 MP JPEGs, shrunk": ((640, 480), (480, 640)),
     "thumbnails of 300x400, enlarged": ((300, 400), (400, 300)),
 }
-"""Width and height: half of the first user's files are thumbnails."""
+"""Width and height. Half of the first user's files are thumbnails."""
 PICTURES = 12
 
 
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def speed_of_threads(decoded: Sequence[Rgb]) -> float:
-    """How many times as many pictures one thread for each core fits as one thread alone."""
+    """How many times as fast as one thread alone it is to fit pictures on one thread for each core."""
 
     def work(_: int) -> None:
         row = np.empty((SIDE, SIDE, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""A measurement in a process of its own, so that caches, allocators and peaks of another one do not count.
+"""Runs a measurement in a process of its own, so that what another one left in memory does not count.
 
 `fresh("bench.memory:tiny", pictures=2000)` runs `bench.memory.tiny(pictures=2000)` there and returns what it returns,
 which must be JSON.
@@ -41,6 +41,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def last_line(text: str) -> str:
+    """The last line that is not blank: of a traceback, the error."""
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it said nothing"
 

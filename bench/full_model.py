@@ -2,9 +2,9 @@
 
     python -m bench.full_model FOLDER [--size 512] [--tags 9176] [--keras]
 
-Without `--keras` neither TensorFlow nor time is needed, and only speed and memory of what reads it mean anything. With
-`--keras` the batch-norm statistics come from pictures run through the network and the head is set so that the logits
-are neither dead nor saturated; Keras then writes the file, so that scores can be compared.
+Without `--keras` it needs no TensorFlow, but the scores mean nothing: it serves to measure speed and
+memory. With `--keras` the batch-norm statistics come from pictures and the head is set so that the scores differ
+between pictures and tags; Keras then writes the file. So it serves to compare scores too.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _LOGIT_MEAN, _LOGIT_STD = -3.0, 2.0  # a few per cent of the tags above 0.5
 
 @dataclass
 class Network:
-    """resnet_custom_v3 in Keras' words (deepdanbooru/model/resnet.py), with random weights.
+    """resnet_custom_v3 (deepdanbooru/model/resnet.py) as Keras describes it in a file, with random weights.
 
     Attributes:
         layers: Keras' configuration of each layer.
@@ -95,7 +95,7 @@ class Network:
         return self.relu(self.add("Add", [y, x]))
 
     def config(self, output: str) -> dict[str, Any]:
-        """What Keras calls model_config."""
+        """The network as Keras' `model_config`."""
         ends = {"input_layers": [["input_1", 0, 0]], "output_layers": [[output, 0, 0]]}
         return {"class_name": "Functional", "config": {"name": "resnet_custom_v3", "layers": self.layers, **ends}}
 
@@ -122,7 +122,7 @@ def build(
 
 
 def write_h5(path: Path, net: Network, config: dict[str, Any]) -> None:
-    """Such a file as Keras 2 writes, but for the order of the layers: read it by name."""
+    """Write the file as Keras 2 does, except for the order of the layers: it must be read by their names."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(config)
         root = file.create_group("model_weights")
@@ -170,7 +170,7 @@ def calibrate(path: Path, config: dict[str, Any], size: int) -> None:
     import tf_keras
 
     model = tf_keras.Model.from_config(config["config"])
-    model.load_weights(path, by_name=True)  # load_model would go by Keras' order of the layers, which is not ours
+    model.load_weights(path, by_name=True)  # load_model would go by Keras' order of the layers, see write_h5
     batch = pictures(size, _PICTURES, seed=1).astype(np.float32) / 255
     norms = [layer for layer in model.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
     for norm in norms:

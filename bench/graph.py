@@ -1,4 +1,4 @@
-"""What a model costs: multiply-adds of an ONNX graph, counted from its nodes and their shapes."""
+"""Counts the operations of an ONNX model from its nodes and their shapes."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import onnx
 FLOP_A_MAC = 2
 GIGA = 1e9
 SMALL = 64
-"""Values of an initializer that may be a shape or axes, whose content counts."""
+"""An initializer with no more values than this may be a shape or axes, whose content matters."""
 
 
 def gflop(path: Path) -> float:
@@ -33,9 +33,9 @@ def gflop(path: Path) -> float:
 
 def _drop_weights(model: onnx.ModelProto) -> None:
     """Turn large weights into inputs of the same shape: only shapes matter, and a gigabyte need not be copied."""
-    kept = [w for w in model.graph.initializer if math.prod(w.dims) <= 64]
+    kept = [w for w in model.graph.initializer if math.prod(w.dims) <= SMALL]
     for w in model.graph.initializer:
-        if math.prod(w.dims) > 64:
+        if math.prod(w.dims) > SMALL:
             model.graph.input.append(onnx.helper.make_tensor_value_info(w.name, w.data_type, list(w.dims)))
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

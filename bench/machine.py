@@ -1,4 +1,4 @@
-"""What was measured on what: every result carries it."""
+"""The part of every result that tells on which machine, commit and versions it was measured."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless",
 
 
 def envelope(command: str, argv: Sequence[str]) -> dict[str, Any]:
-    """The part that all results share: command, date, commit, machine, versions. Paths are given by their last name."""
+    """Command, date, commit, machine and versions. Of paths in the command only the last part is kept."""
     return {
         "command": command,
         "arguments": [Path(word).name if "/" in word or "\\" in word else word for word in argv],

@@ -1,6 +1,8 @@
-"""ONNX Runtime in the original's loop: one picture at a time, one POST for each tag. What the engine's flow adds to it.
+"""ONNX Runtime in the original's loop: one picture at a time, one POST for each tag.
 
-python -m bench.one_by_one MODEL --api URL --storage FOLDER --threshold 0.5
+What the engine is faster than this, its pipeline has gained and not ONNX Runtime.
+
+    python -m bench.one_by_one MODEL --api URL --storage FOLDER --threshold 0.5
 """
 
 import json
@@ -12,7 +14,8 @@ from bench.script import Tags, options, tag_all
 from engine.api.messages import similarity
 from engine.families import family_of
 from engine.model.folder import open_model
-from engine.model.open import SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import SessionConfig
 from engine.pictures.decode import MAX_PIXELS
 
 

@@ -3,9 +3,9 @@
     python -m bench.original PROJECT --api URL --storage FOLDER --threshold 0.5
 
 Written after `deepdanbooru.commands.evaluate.evaluate_image`, `deepdanbooru.data.load_image_for_evaluate` and
-`deepdanbooru.image.transform_and_pad_image`, and the script that the engine replaces. Kinder to it in two ways: the
-model sees a picture before the clock starts, and all POSTs share one connection. Needs the extra `keras` and nothing of
-the engine, so that an interpreter of its own can run it.
+`deepdanbooru.image.transform_and_pad_image`, and the script that the engine replaces. It is faster than these in two
+ways: the model has seen a picture before the clock starts, and all POSTs share one connection. It needs the extra
+`keras` and nothing of the engine, so that an interpreter of its own can run it.
 """
 
 import json

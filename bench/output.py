@@ -1,4 +1,4 @@
-"""A result for people: rows of text, the same for the terminal, the page and the README."""
+"""Tables of a result for people, the same on the terminal and on the HTML page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def tables(result: Mapping[str, Any]) -> list[Rows]:
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print them, and under them the machine."""
+    """Print the tables, and below them the machine."""
     for rows in tables(result):
         table = Table(title=rows.title, title_justify="left")
         for number, column in enumerate(rows.columns):
@@ -44,6 +44,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
 
 
 def machine_line(result: Mapping[str, Any]) -> str:
+    """Machine, versions, commit and date in one line."""
     m = result["machine"]
     return (
         f"{m['cpu']}, {m['cores']} cores, {m['memory_gb']:g} GB, {m['os']}, {m['gpu']}; "
@@ -62,12 +63,12 @@ def text(found: Figure | None, none: str = "no GPU") -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands separated."""
+    """Three significant digits, or whole numbers with separated thousands: `0.844`, `12.3`, `1,204`."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def span(low: float, high: float) -> str:
-    """`11-22`, `0.4-0.9`."""
+    """A range, such as `11-22` or `0.4-0.9`."""
     digits = 0 if low >= 5 else 1
     return f"{low:,.{digits}f}-{high:,.{digits}f}"
 

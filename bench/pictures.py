@@ -1,7 +1,7 @@
 """Pictures to measure with: patches of colour from large to small with sharp edges, and a little grain.
 
-They compress like drawings do (0.3 to 0.5 bytes a pixel), and the random model of `bench.full_model`, which saw their
-like, gives them some dozens of tags at a threshold of 0.7.
+They compress like drawings do (0.3 to 0.5 bytes a pixel). The random model of `bench.full_model --keras`, whose
+statistics come from similar pictures, gives them some dozens of tags at a threshold of 0.7.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def jpeg(width: int, height: int, seed: int) -> bytes:
 
 
 def write(folder: Path, count: int, sizes: Sequence[tuple[int, int]], *, png_every: int = 0) -> list[str]:
-    """Write `count` pictures of the sizes in turn; their names. Every `png_every`th is a PNG."""
+    """Write `count` pictures in these sizes, in turn, and return their names. Every `png_every`th is a PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for i in range(count):

@@ -1,4 +1,4 @@
-"""`engine bench pipeline`: what the flow costs and what it holds, each figure against the target it must meet."""
+"""`engine bench pipeline`: speed and memory of the pipeline, each figure compared with the target it must meet."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Size:
     pairs: int = 9
     full: int = 24
     paced: int = 960
-    null: int = 12_000  # as in the original's job: filling the read-ahead once is no part of the flow
+    null: int = 12_000  # as many as the original's job had, so that filling the read-ahead at the start hardly counts
     empty: int = 10_000
     tiny: tuple[int, int] = (2_000, 20_000)
     huge: int = 6
@@ -39,7 +39,8 @@ def measure(
     Returns `checks` and what the plots need.
     """
     if model:
-        open_model(model).precision(precision)  # its turn comes last: a wrong name must not cost ten minutes
+        # Used last. A wrong name is told now, not after ten minutes of other measurements.
+        open_model(model).precision(precision)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         web, large, tiny = (str(work / name) for name in ("web", "large", "tiny"))
@@ -95,7 +96,7 @@ def flat_memory(tiny: str, size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
     """Peak RSS of many media over that of few, in pairs of fresh processes; and the last pair's memory over time."""
     few, many = size.tiny
     pairs, rss = [], {}
-    for _ in range(min(3, size.pairs)):  # memory scatters by less than 1 %
+    for _ in range(min(3, size.pairs)):  # from run to run memory differs by less than 1 %
         runs = {n: fresh("bench.memory:run", folder=tiny, count=n, canvas=size.canvas) for n in (few, many)}
         rss = {f"{n:,} pictures": run["rss"] for n, run in runs.items()}
         pairs.append(
@@ -110,7 +111,7 @@ def flat_memory(tiny: str, size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def huge_pictures(folder: Path, size: Size) -> dict[str, Any]:
-    """What decoded pictures add at most: the pixel budget is shared by all threads."""
+    """The memory that decoded pictures take, which the pixel budget of all threads together limits."""
     side = size.huge_side
     pictures.write(folder, 1, ((side, side),))
     budget = RunConfig().max_pixels
@@ -131,7 +132,7 @@ def huge_pictures(folder: Path, size: Size) -> dict[str, Any]:
 
 
 def check(what: str, pairs: Sequence[Pair], key: str, target: float, *, at_least: bool) -> dict[str, Any]:
-    """A figure with its target and verdict, and the other figures of its pairs beside it."""
+    """The figure `key` of the pairs with its target and verdict; `beside` holds their other figures."""
     figures = {name: figure([pair[name] for pair in pairs]) for name in pairs[0]}
     return {
         "what": what,

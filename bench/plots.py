@@ -1,4 +1,4 @@
-"""The plots of a result, as SVG to stand in a page."""
+"""The plots of a result, as SVG elements for the HTML page."""
 
 import io
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ KINDS = {
 
 
 def plots(result: Mapping[str, Any]) -> list[str]:
-    """SVG elements, by what the command gives."""
+    """The SVG elements for a result of any command."""
     with mpl.rc_context(STYLE):
         return [_svg(made) for made in _PLOTS[result["command"]](result)]
 

@@ -1,4 +1,4 @@
-"""Run a command and watch from outside what it takes: the same way for every contestant, whatever it is written in."""
+"""Runs a command and measures its time and memory from outside, so that all contestants are measured alike."""
 
 import os
 import subprocess
@@ -20,13 +20,13 @@ LIMIT_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A command that has ended well.
+    """What was measured of a command that succeeded.
 
     Attributes:
         started: Unix time.
         seconds: from start to end.
-        peak_rss_mb: MB (10^6 bytes), the most that was seen, ten times a second.
-        peak_vram_mb: of the device, above what it was before; None without a GPU.
+        peak_rss_mb: in MB (10^6 bytes); it is read ten times a second.
+        peak_vram_mb: of the whole device, above what was in use before; None without a GPU.
         rss: (seconds, MB) over time.
         stdout: what it printed.
     """
@@ -83,6 +83,6 @@ def _sample(process: subprocess.Popen[bytes], gpu: Gpu | None, began: float) -> 
 
 
 def _tree_mb(process: psutil.Process) -> float:
-    """With what it started: on Windows, python.exe of a virtual environment starts the real one."""
+    """The process's memory; on Windows with its children: a virtual environment's python.exe starts the real one."""
     children = process.children(recursive=True) if os.name == "nt" else []
     return sum(float(p.memory_info().rss) for p in (process, *children)) / 1e6

@@ -33,7 +33,7 @@ def between(document: str, content: str) -> str:
 
 
 def table(results: Path = RESULTS) -> str:
-    """What the committed results say, in Markdown; each part only where there is such a result."""
+    """The committed results in Markdown, one part for each result that is there."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
     parts = [_PARTS[result["command"]](result) for result in found.values() if result["command"] in _PARTS]
     return "\n\n".join(parts)

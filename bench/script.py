@@ -1,6 +1,6 @@
-"""What both scripts that go one by one have in common: the catalogue page by page, and a POST for each tag.
+"""The loop of bench.original and bench.one_by_one: the catalogue page by page, picture by picture, a POST for each tag.
 
-Needs httpx alone: the original's interpreter has nothing of the engine.
+It imports httpx alone, because the interpreter that runs the original may lack the engine's packages.
 """
 
 import argparse

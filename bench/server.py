@@ -1,9 +1,9 @@
-"""A media API to measure against: the contract's three calls, nothing stored but what is counted.
+"""A media API to measure against: the contract's three calls, with the tags kept in memory.
 
     python -m bench.server --catalogue FILE [--latency SECONDS]
 
-FILE is JSON: {"names": [...], "count": N}; media 1..N share the names in turn. It prints its address, and GET /report
-says what it was asked and when. It runs in a process of its own, so that its work is not the client's.
+FILE is JSON: {"names": [...], "count": N}; media 1..N share the names in turn. It prints its address. GET /report
+tells what it was asked and when. It runs in a process of its own, so that its work does not count as the client's.
 """
 
 import argparse
@@ -110,10 +110,10 @@ class _Call(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes) -> None:
         head = f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self.wfile.write(head.encode() + body)  # in one packet; the standard way formats a date for each answer
+        self.wfile.write(head.encode() + body)  # one packet, where send_response makes two and formats a date
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class _Http(ThreadingHTTPServer):

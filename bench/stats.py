@@ -1,4 +1,4 @@
-"""What repeated measurements say, and whether they say enough."""
+"""Median and spread of repeated measurements, and whether they meet a target for certain."""
 
 import math
 import statistics
@@ -55,7 +55,11 @@ def verdict(measured: Figure, target: float, *, at_least: bool) -> str:
 
 
 def _cut(n: int) -> int:
-    """How many samples to leave out at each end: the median is missed when as few lie on one side of it."""
+    """How many samples to leave out at each end of the `n` sorted ones.
+
+    The interval of the others misses the true median only if no more than `cut` samples lie below it, or above it. Each
+    sample does so with probability 1/2, so the binomial distribution gives the probability.
+    """
     cut, missed = 0, 0.0
     for k in range(n // 2):
         missed += 2 * math.comb(n, k) / 2**n
@@ -66,5 +70,5 @@ def _cut(n: int) -> int:
 
 
 def _rounded(value: float) -> float:
-    """Five significant digits: more is noise in a file that people compare."""
+    """To five significant digits: further ones are noise, and make files hard to compare."""
     return float(f"{value:.5g}")

@@ -1,4 +1,7 @@
-"""`engine bench sweep`: batch by precision, each point in a process of its own, until one does not fit."""
+"""`engine bench sweep`: the session alone, for each precision with growing batches, until one does not fit.
+
+Each point is measured in a process of its own.
+"""
 
 import statistics
 import time
@@ -14,10 +17,11 @@ from engine.errors import EngineError
 from engine.machine import peak_rss_mb
 from engine.model.devices.nvml import open_gpu
 from engine.model.folder import open_model
-from engine.model.open import SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import SessionConfig
 
 FEWEST = 3
-"""Batches at a point, however long they take."""
+"""Batches that are timed at a point at least, however long they take."""
 
 
 def sweep(

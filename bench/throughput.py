@@ -22,7 +22,8 @@ from engine.flow.channels import Meter, Stop
 from engine.ledger.ledger import Ledger
 from engine.machine import cores
 from engine.model.folder import open_model
-from engine.model.open import Session, SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import Session, SessionConfig
 from engine.pictures.decode import MAX_PIXELS
 from engine.pipeline import Parts, Pipeline
 from engine.types import Preprocessing

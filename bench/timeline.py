@@ -1,4 +1,4 @@
-"""What the threads of each stage do over time: busy, waiting for input, waiting for room."""
+"""Records what the threads of each stage do over time: they work, wait for input, or wait for room in the output."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ from engine.config import RunConfig
 from engine.families import family_of
 from engine.flow.channels import Meter
 from engine.model.folder import open_model
-from engine.model.open import SessionConfig, open_session
+from engine.model.open import open_session
+from engine.model.session import SessionConfig
 
 KINDS = ("busy", "waiting_in", "waiting_out")
 BINS = 60
@@ -21,19 +22,23 @@ Event = tuple[float, str, str, float]  # when it ended (perf_counter), stage, ki
 
 
 def paced(folder: str, count: int) -> dict[str, Any]:
-    """The time line of figure b."""
+    """The time line of the check `paced` of `engine bench pipeline`."""
     return _record(Setup(Path(folder), count, PacedSession(PACED_BATCH, PACE_S), latency_s=LATENCY_S))
 
 
 def full_size(model: str, precision: str, folder: str, count: int) -> dict[str, Any]:
-    """The time line of figure a."""
+    """The time line of the check `full_size` of `engine bench pipeline`."""
     opened = open_model(Path(model))
     session = open_session(opened, opened.precision(precision), SessionConfig())
     return _record(Setup(Path(folder), count, session, opened.tags, opened.categories, family_of(opened.preprocessing)))
 
 
 def _record(setup: Setup) -> dict[str, Any]:
-    """Run it, and add up what the stages report: `bin_s`, and for each stage `threads` and shares (0..1) by bin."""
+    """Run the pipeline and add up what its stages report.
+
+    Returns:
+        `bin_s`: seconds of a bin; `stages`: of each one its `threads` and, by kind, the share (0..1) of each bin.
+    """
     began = time.perf_counter()
     with _events() as events:
         seconds, meters = run(setup, RunConfig())
@@ -50,7 +55,7 @@ def _record(setup: Setup) -> dict[str, Any]:
 
 @contextmanager
 def _events() -> Iterator[list[Event]]:
-    """Every time span that a meter is told of while the block runs."""
+    """The time spans that are reported to any meter while the block runs."""
     events: list[Event] = []
     add = Meter.add
 

@@ -1,4 +1,4 @@
-"""What is behind the subject: a flat colour, a night sky, a day outdoors; and the card's frame."""
+"""Draws what is behind the subject (a plain wall, a night sky, a landscape) and the frame of the picture."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from demo.canvas import Canvas, Colour, arc, darker, lighter, mix, star
 
 _PASTELS: tuple[Colour, ...] = ((255, 214, 224), (214, 232, 255), (216, 245, 224), (255, 240, 204), (232, 220, 252))
-# Three tones that stay apart in gray, too: the frame is all that tells the rating.
+# The colour of the frame shows the rating. The three differ in gray pictures too.
 FRAMES: dict[str, Colour] = {
     "rating:safe": (252, 250, 244),
     "rating:questionable": (216, 142, 44),
@@ -22,7 +22,7 @@ def gradient(canvas: Canvas, top: Colour, bottom: Colour) -> None:
 
 
 def simple(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A pastel wall with a halo and, by lot, a pattern of dots or of stripes."""
+    """A pastel wall with a halo; at random with dots, with stripes or plain."""
     tone = _PASTELS[rng.integers(len(_PASTELS))]
     gradient(canvas, lighter(tone, 0.25), mix(tone, (150, 140, 190), 0.12))
     left, top, right, bottom = canvas.bounds
@@ -100,7 +100,7 @@ def cloud(canvas: Canvas, x: float, y: float, size: float, colour: Colour) -> No
 
 
 def frame(canvas: Canvas, rating: str) -> None:
-    """The card's border: its tone is the picture's rating."""
+    """A border whose colour shows the picture's rating."""
     height, width = canvas.pixels.shape[:2]
     colour, thick = FRAMES[rating], max(2, round(0.045 * min(height, width)))
     for strip in (canvas.pixels[:thick], canvas.pixels[-thick:], canvas.pixels[:, :thick], canvas.pixels[:, -thick:]):

@@ -1,4 +1,4 @@
-"""`engine demo`: all of it on rendered pictures, over HTTP, with figures held against the truth."""
+"""`engine demo`: renders pictures, tags them over HTTP as the engine does, and compares the tags with the true ones."""
 
 import argparse
 import json
@@ -80,7 +80,7 @@ def _run(model: Path, pictures: Path, state: Path, service: Running) -> dict[str
 
 
 def _stored(db: Path, pictures: Path) -> dict[str, list[str]]:
-    """What the service now holds: the tags of each picture, by its path."""
+    """The tags that the service now has, by the picture's path."""
     file = db.with_suffix(".jsonl")
     if export(["--library", str(pictures), "--db", str(db), "--output", str(file)]):
         return {}

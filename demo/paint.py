@@ -1,4 +1,4 @@
-"""A scene -> pixels."""
+"""Paints a scene."""
 
 import cv2
 import numpy as np

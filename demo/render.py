@@ -1,4 +1,4 @@
-"""A seed -> a folder of picture files in many formats, shapes and names, with the tags each of them truly has."""
+"""Renders a folder of picture files in many formats, shapes and names, and returns the true tags of each."""
 
 import io
 import math
@@ -21,7 +21,7 @@ _FOLDERS = ("", "spring set", "夏の絵", "Été/plage", "misc/a b c", "cosplay
 _NAMES = ("girl", "picture", "絵", "esquisse é", "IMG 2021", "50% off", "a+b")
 SHORTEST, LARGEST, LONGEST_ASPECT = 60, 4_000_000, 5.0
 _DETAIL_ASPECT = 1.9
-"""Beyond this aspect a face is a few pixels at the model's size, so she turns away (scene.py)."""
+"""Beyond this aspect a face would be a few pixels at the model's size, so it is not shown (`detailed` in scene.py)."""
 BREAKS = ("truncated", "empty", "text")
 
 
@@ -49,14 +49,14 @@ def render(
     size: tuple[int, int] | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> list[Truth]:
-    """Draw `count` pictures, and `broken` files that are none, into `folder`.
+    """Write `count` pictures, and `broken` files that cannot be decoded, into `folder`.
 
     Each file depends on the seed and its own number alone, so a larger count only adds files.
 
     Args:
         folder: made if need be.
         count: pictures.
-        seed: another seed, other pictures.
+        seed: decides what the pictures show.
         broken: further files: truncated, empty, or text named .jpg.
         size: (width, height) of every picture; else 60 px to 4 megapixels, aspect 1:5 to 5:1.
         formats: which of FORMATS to use.

@@ -1,4 +1,4 @@
-"""What is in a picture, drawn by lot, and the tags that follow from it. Only what can be seen is tagged."""
+"""What a picture shows, chosen at random, and its tags. Only what can be seen is tagged."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -44,7 +44,7 @@ BACKGROUNDS: tuple[Background, ...] = ("simple_background", "night_sky", "outdoo
 
 @dataclass(frozen=True, slots=True)
 class Girl:
-    """How she looks. Silver and green hair, brown and green eyes carry no tag: absence has to be learnt too."""
+    """How she looks. Silver and green hair, brown and green eyes have no tag: the model must learn to give none."""
 
     hair: str = "black"  # black, blonde, blue, pink; silver, green
     long: bool = False
@@ -72,7 +72,7 @@ class Girl:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture's content. `seed` fixes the painter's small liberties (dress, clouds, stars)."""
+    """What one picture shows. `seed` decides the details that have no tag (dress, clouds, stars)."""
 
     subject: Subject
     girl: Girl
@@ -96,12 +96,13 @@ CAST = {
 
 
 def draw_scene(rng: np.random.Generator, *, colour: bool = True, detailed: bool = True) -> Scene:
-    """A scene by lot.
+    """A scene chosen at random.
 
     Args:
-        rng: the only source of chance.
-        colour: False for a picture stored in gray: nobody in it has a look that only colour tells.
-        detailed: False for a picture so long and narrow that a face is lost at the model's size: she turns away.
+        rng: the only source of randomness.
+        colour: False for a picture stored in gray: what only colour can tell (most hair, eyes, characters) is left out.
+        detailed: False for a picture so long and narrow that no face can be seen at the model's size: the girl is
+            seen from behind.
     """
     background = BACKGROUNDS[rng.integers(3)]
     subject: Subject = "girl" if rng.random() < 0.8 else "cat"

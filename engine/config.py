@@ -10,6 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+DeviceName = Literal["cuda", "cpu"]
+"""The devices that a model can run on, in the order in which `auto` tries them.
+
+This table is the only one: each name is a module in engine/model/devices, and a value of --device.
+"""
 MB = 10**6
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -78,7 +83,7 @@ class RunConfig(BaseModel):
     )
 
     # The session.
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    device: Literal["auto", DeviceName] = Field("auto", description="Where the model runs.")
     precision: Literal["fp32", "fp16", "int8"] | None = Field(None, description="Which precision. Default fp32.")
     batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a batch. Default: by device and memory.")
     vram_limit: Size | None = Field(None, description="VRAM the session may take, for example 1.5G.")

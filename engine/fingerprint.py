@@ -1,6 +1,6 @@
-"""What must not change between runs on one ledger: half a catalogue from each of two models would be neither.
+"""The settings that must stay the same for all runs on one ledger, else its tags would come from different models.
 
-The service is part of it: a ledger that says "done" of one service's media says nothing about another's.
+The media service must stay the same too, because a ledger's media ids are those of one service.
 """
 
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from engine.ledger.ledger import Ledger
 from engine.model.folder import Model, Precision
 
 THRESHOLD = 0.5
-"""The original's."""
+"""The default, as in the original script."""
 
 
 class Fixed(NamedTuple):
-    """What a ledger was made with, and every run on it uses."""
+    """The settings that a ledger is made with and that every run on it uses."""
 
     precision: Precision
     threshold: float
 
 
 def choose(ledger: Ledger, model: Model, precision: str | None, threshold: float | None) -> Fixed:
-    """What the user asks for; what is left open (None) is what the ledger says, or the default."""
+    """The settings that the user asks for. Where that is None they come from the ledger, or else from the defaults."""
     recorded = ledger.meta("precision"), ledger.meta("threshold")
     return Fixed(
         model.precision(precision or recorded[0]),
@@ -30,7 +30,7 @@ def choose(ledger: Ledger, model: Model, precision: str | None, threshold: float
 
 
 def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:
-    """As the ledger keeps it."""
+    """The fingerprint as the ledger stores it: text by name."""
     shape = model.preprocessing
     return {
         "model": model.sha256,
@@ -41,9 +41,9 @@ def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:
 
 
 def hold(ledger: Ledger, wanted: dict[str, str]) -> None:
-    """Write the fingerprint into a new ledger, or hold the run against that of an old one.
+    """Write the fingerprint into a new ledger; compare it with that of an old one.
 
-    Raises `LedgerError` that names what differs, and the way out.
+    Raises `LedgerError`, which names what differs and the way out.
     """
     found = {key: ledger.meta(key) for key in wanted}
     if not any(found.values()):
@@ -60,7 +60,7 @@ def hold(ledger: Ledger, wanted: dict[str, str]) -> None:
 
 
 def hold_service(ledger: Ledger, service: str, *, moved: bool) -> None:
-    """The same for the service whose media these are; `moved` takes its new address in."""
+    """The same for the address of the media service. `moved`: it has a new one, which is written into the ledger."""
     known = ledger.meta("service")
     if known is not None and known != service and not moved:
         raise LedgerError(

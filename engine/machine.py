@@ -1,4 +1,4 @@
-"""What this machine really has, as the settings need it."""
+"""The cores that this process may use, and the memory that it has used."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ _UNLIMITED = 1 << 16
 
 
 def cores() -> int:
-    """Physical cores this process may use: affinity and a container's quota counted, hyper-threads not."""
+    """The physical cores (not hyper-threads) that CPU affinity and container quota leave to this process."""
     usable = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or usable
     return max(1, min(usable, physical, _quota()))
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that a cgroup (v2, else v1) allows; as many as one likes where there is none."""
+    """The cores that a container's cgroup (v2, else v1) allows; `_UNLIMITED` where nothing limits them."""
     try:
         if (root / "cpu.max").exists():
             quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
@@ -24,7 +24,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
             quota = (root / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii")
             period = (root / "cpu/cpu.cfs_period_us").read_text(encoding="ascii")
         return max(1, int(quota) // int(period)) if int(quota) > 0 else _UNLIMITED
-    except (OSError, ValueError):  # no cgroup, or "max"
+    except (OSError, ValueError):  # there is no cgroup, or its quota is "max"
         return _UNLIMITED
 
 
@@ -34,7 +34,7 @@ def peak_rss_mb() -> float:
     peak = getattr(info, "peak_wset", None)  # Windows
     if peak is not None:
         return float(peak) / 1e6
-    try:  # Linux: getrusage would count what the parent had when it started this process
+    try:  # Linux; getrusage there also counts the memory of the parent process
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
     except (OSError, ValueError, IndexError):

@@ -25,7 +25,7 @@ from engine.families.family import Family, Select
 from engine.flow.channels import Channel, Meter, Stop
 from engine.flow.stage import Stage
 from engine.machine import cores
-from engine.model.open import Session
+from engine.model.session import Session
 from engine.sink import Sink
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget

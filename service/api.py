@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from service.catalogue import Catalogue
 from service.store import Score, Store
 
-_MAX_ID = 2**63 - 1  # SQLite's, and Java's long
+_MAX_ID = 2**63 - 1  # the largest integer of SQLite, and of Java's long
 _Id = (
     Annotated[StrictInt, Field(ge=0, le=_MAX_ID)]
     | Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9]{1,18}$")]
@@ -59,7 +59,7 @@ class Stored(BaseModel):
 
 
 def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
-    """The three calls. The token is checked before (guard.py); `Security` here puts it into the OpenAPI document."""
+    """The router of the three calls. guard.py checks the token; `Security` only puts it into the OpenAPI document."""
     api = APIRouter(prefix="/media", tags=["media API"], dependencies=[Security(HTTPBearer(auto_error=False))])
 
     @api.post("/segment")
@@ -76,7 +76,7 @@ def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
     def recognition(record: Recognition) -> Stored:
         """Stores one tag of one medium; sent again, it changes nothing."""
         if _put(store, [record]):
-            # not 404: that would say that the address is wrong
+            # not 404, by which clients tell that the address is wrong
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"mediaId {record.mediaId} is not in the catalogue")
         return Stored(stored=1, rejected=[])
 
@@ -110,7 +110,7 @@ def _put(store: Store, records: Sequence[Recognition]) -> set[int]:
 
 
 def answer_errors_in_sentences(app: FastAPI) -> None:
-    """Every refusal is `{"error": sentence}`."""
+    """Make every error's answer `{"error": sentence}`."""
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -125,6 +125,6 @@ def answer_errors_in_sentences(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     def database_away(_request: Request, error: OperationalError) -> JSONResponse:
-        # locked by another process, or the disk is full: not now, rather than never
+        # Another process has locked it, or the disk is full. Both may pass, so the client is told to come back.
         sentence = f"the service's database does not take this now: {error.orig}"
         return JSONResponse({"error": sentence}, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "5"})

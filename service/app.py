@@ -1,4 +1,4 @@
-"""The application: the media API, the page, and the guard before both."""
+"""The ASGI application: the media API and the web page, both behind the guard."""
 
 from fastapi import FastAPI
 
@@ -11,7 +11,7 @@ from service.store import Store
 
 
 def build_app(database: Database, catalogue: Catalogue, store: Store, *, token: str, loopback: bool) -> FastAPI:
-    """The ASGI application over an open database. `loopback`: it is bound so that only this machine reaches it."""
+    """The application on an open database. `loopback`: only this machine can reach the address it is bound to."""
     # FastAPI's own documentation pages load their script from another host; pages.py has one that does not.
     app = FastAPI(title="Media API", version="1", docs_url=None, redoc_url=None)
     app.include_router(media_api(catalogue, store))

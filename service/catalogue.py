@@ -1,4 +1,4 @@
-"""Which pictures a library folder holds, each with an id that stays its own for ever."""
+"""The catalogue: the pictures in a library folder. Each has an id that never changes and is never given again."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ CONTENT_TYPES = {
 """What counts as a picture, and the only types its route serves."""
 
 SETTLE_SECONDS = 2.0
-"""A new file younger than this may still be being written; a rescan leaves it for the next one."""
+"""A new file that changed less than this ago may not be complete yet: a rescan leaves it for the next one."""
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a folder that leads elsewhere without being a symlink
 _UNSENDABLE = re.compile("[\ud800-\udfff\\\\]")  # lone surrogates (a name that is not UTF-8), backslash
@@ -49,16 +49,17 @@ class Catalogue:
 
     @staticmethod
     def check(library: Path) -> None:
-        """Raises ServiceError if `library` is not a folder; for asking before anything is made for it."""
+        """Raises ServiceError if `library` is not a folder. Can be called before there is a database."""
         if not library.exists():
             raise ServiceError(f"the library folder {library} does not exist")
         if not library.is_dir():
             raise ServiceError(f"the library {library} is a file: give the folder that holds the pictures")
 
     def scan(self, settle_seconds: float = 0.0) -> int:
-        """Brings the table up to date: new files get new ids, vanished ones are marked, returned ones are back.
+        """Brings the table up to date: new files get new ids, vanished and returned ones are marked so.
 
-        Returns the number of pictures present. A library that is not there now (an unmounted share) changes nothing.
+        Returns the number of pictures present. New files that changed less than `settle_seconds` ago are left out.
+        Raises ServiceError, and changes nothing, if the folder cannot be listed (a network share that is away).
         """
         newest = time.time() - settle_seconds if settle_seconds else None
         try:
@@ -77,6 +78,7 @@ class Catalogue:
         return self.count()
 
     def count(self) -> int:
+        """The number of pictures present."""
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).where(media.c.present)).scalar_one()
 
@@ -112,12 +114,12 @@ def _pictures(root: Path) -> Iterator[tuple[str, float]]:
                         folders.append(Path(entry.path))
                 elif _is_picture(entry, root):
                     yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_mtime
-            except OSError as error:  # vanished between listing and looking
+            except OSError as error:  # it vanished after it was listed
                 _log.info("%r is passed over: %s", entry.path, error.strerror)
 
 
 def _listing(folder: Path, root: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, without the hidden (thumbnails of file managers, AppleDouble) and the unsendable."""
+    """The entries of a folder, without hidden ones (file managers' thumbnails) and those whose name cannot be sent."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".") and _can_travel(entry)]

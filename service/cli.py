@@ -1,4 +1,4 @@
-"""`engine serve` and `engine export`: flags in, sentences and exit codes out."""
+"""The commands `engine serve` and `engine export`."""
 
 import os
 import signal
@@ -122,7 +122,7 @@ def _export_txt(database: Database, catalogue: Catalogue, overwrite: bool) -> No
 
 
 def _token(token_file: Path | None, db: Path) -> tuple[str, str]:
-    """The token, and where a user finds it."""
+    """The token, and the words that tell a user where it is."""
     if token_file:
         return read_token(token_file), str(token_file)
     if token := os.environ.get(TOKEN_VARIABLE, "").strip():
@@ -133,7 +133,10 @@ def _token(token_file: Path | None, db: Path) -> tuple[str, str]:
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
-    """UTF-8 with LF everywhere. A file appears whole or not at all; a reader of stdout that leaves is no error."""
+    """The file, or stdout, to write to: UTF-8, LF. A file appears whole or not at all.
+
+    It is no error if the reader of stdout leaves early.
+    """
     if output is None:
         try:
             with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as out:
@@ -152,7 +155,7 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
 
 
 def _until_interrupted() -> None:
-    """Waits for Ctrl-C or a request to end; in steps, since Windows delivers Ctrl-C only between them."""
+    """Waits for Ctrl-C or SIGTERM. It wakes twice a second, because Windows delivers Ctrl-C only to a waking thread."""
 
     def end(_signal: int, _frame: Any) -> NoReturn:  # noqa: ANN401 - the standard library's signature
         raise KeyboardInterrupt

@@ -1,8 +1,8 @@
 """The service's SQLite file: its tables, and how it is opened.
 
-WAL lets the page read while the engine writes. `synchronous=FULL`, because a yes to the engine is final: it forgets the
-records then, so they must survive a power cut. One lock a process serves its writers in order; SQLite's own waiting
-sleeps and is unfair, and is left for the rare second process.
+WAL lets the page read while the engine writes. `synchronous=FULL` makes each commit survive a power cut: after the
+answer the engine deletes its copy of the records. The writers of this process wait for a lock of its own, because
+SQLite's waiting is slow and lets later ones overtake; that is only used against other processes.
 """
 
 import threading
@@ -68,7 +68,7 @@ media_tag = Table(
 
 
 def default_path(library: Path) -> Path:
-    """Where a library's database lies unless told: the user's data folder, since a library may be a network share."""
+    """A library's database by default: in the user's data folder, because the library may be on a network share."""
     library = library.resolve()
     digest = sha256(normcase(str(library)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return user_data_path("deepdanbooru-engine", appauthor=False) / "libraries" / f"{digest}.db"
@@ -117,7 +117,7 @@ class Database:
 def _connect(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": 30, "isolation_level": None},  # None: transactions begin where we say, not the driver
+        connect_args={"timeout": 30, "isolation_level": None},  # None: not the driver but `begin` starts transactions
         pool_size=8,
         max_overflow=64,  # more than the server's threads, so that no request waits for a connection
     )
@@ -129,7 +129,7 @@ def _connect(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # IMMEDIATE for writers: a deferred one that read first would fail at once beside another process's write.
+        # Writers say IMMEDIATE. Else one that has read first would fail at once if another process wrote meanwhile.
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
     return engine

@@ -1,4 +1,4 @@
-"""The embedded media API as a context: `engine serve`, and `engine run --library`, which brings it along."""
+"""The embedded media API as a context manager, used by `engine serve` and `engine run --library`."""
 
 import errno
 import ipaddress
@@ -65,7 +65,7 @@ def embedded(
         db: the database file; by default one in the user's data folder, by the library's path.
         host: the address to bind; anything but loopback makes the page ask for the token as well.
         port: 0 takes a free one.
-        token: made up when None, and then known only to the one who holds the `Running`.
+        token: what clients must send; a random one when None, to be had from the `Running`.
         model: a model folder, which tells the tags' categories.
         rescan: seconds between two looks for new files; 0 never looks again.
         access_log: log every request.
@@ -102,10 +102,10 @@ def _categories(model: Path) -> dict[str, str]:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket, made here and not by uvicorn so that its failures become sentences."""
+    """A listening socket. It is made here and not by uvicorn, so that a failure can be told in one sentence."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # The protocol is named, since asyncio turns Nagle off only then: each answer would wait 40 ms otherwise.
+        # With a named protocol asyncio turns Nagle's algorithm off, which would delay each answer by 40 ms.
         listening = socket.socket(family, kind, protocol)
     except socket.gaierror as error:
         raise ServiceError(f"the address {host} is unknown: choose another with --host") from error
@@ -126,7 +126,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _url(listening: socket.socket) -> str:
-    """The address for this machine's own use: a socket bound to every interface is reached over loopback."""
+    """The address for clients on this machine: loopback where the socket is bound to every interface."""
     host, port = listening.getsockname()[:2]
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
@@ -135,7 +135,7 @@ def _url(listening: socket.socket) -> str:
 
 @contextmanager
 def _serving(app: FastAPI, listening: socket.socket, access_log: bool) -> Iterator[None]:
-    # The socket listens already, so a first request waits in its backlog until the thread accepts it.
+    # The socket listens already, so a request that comes before the thread is ready just waits.
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -156,14 +156,14 @@ def _serving(app: FastAPI, listening: socket.socket, access_log: bool) -> Iterat
 
 @contextmanager
 def _rescanning(catalogue: Catalogue, seconds: float) -> Iterator[None]:
-    """Makes files visible that come into the folder while the service runs."""
+    """Looks for new and vanished files every so many `seconds` while the block runs; 0 never does."""
     ending = threading.Event()
 
     def rescan() -> None:
         while not ending.wait(seconds):
             try:
                 catalogue.scan(SETTLE_SECONDS)
-            except Exception as error:  # one failed look must not end all later ones
+            except Exception as error:  # the next scan may succeed
                 _log.warning("looking for new pictures failed: %s", error)
 
     if seconds <= 0:
@@ -175,4 +175,4 @@ def _rescanning(catalogue: Catalogue, seconds: float) -> Iterator[None]:
         yield
     finally:
         ending.set()
-        thread.join(timeout=5)  # a share that hangs must not keep the service from ending
+        thread.join(timeout=5)  # a scan that hangs on a network share must not keep the service from ending

@@ -1,4 +1,4 @@
-"""The library's tags as files: JSON Lines, CSV, or a .txt beside each picture as training tools expect."""
+"""Writes the library's tags as JSON Lines, as CSV, or as a .txt beside each picture, as training tools expect."""
 
 import csv
 import json
@@ -25,7 +25,13 @@ class Format(StrEnum):
 
 
 class Written(NamedTuple):
-    """What became of the .txt files: written; kept because they were there; missing pictures and shared names."""
+    """What became of the .txt files.
+
+    Attributes:
+        written: how many were written.
+        kept: how many were left as they were.
+        impossible: pictures that are gone, and those whose .txt was already written for another picture.
+    """
 
     written: int
     kept: int
@@ -52,7 +58,7 @@ def tagged(database: Database) -> Iterator[Tagged]:
 
 
 def write_jsonl(pictures: Iterator[Tagged], out: TextIO) -> int:
-    """One object a picture; returns how many."""
+    """Writes one JSON object a picture, each on its line. Returns the number of pictures."""
     count = 0
     for path, tags in pictures:
         count += 1
@@ -62,7 +68,7 @@ def write_jsonl(pictures: Iterator[Tagged], out: TextIO) -> int:
 
 
 def write_csv(pictures: Iterator[Tagged], out: TextIO) -> int:
-    """One row a tag, under a header; returns how many pictures."""
+    """Writes a header and one row a tag. Returns the number of pictures."""
     table = csv.writer(out, lineterminator="\n")
     table.writerow(("path", "tag", "score"))
     count = 0
@@ -73,9 +79,9 @@ def write_csv(pictures: Iterator[Tagged], out: TextIO) -> int:
 
 
 def write_txt(pictures: Iterator[Tagged], catalogue: Catalogue, *, overwrite: bool) -> Written:
-    """A .txt beside each picture. One that exists is kept unless `overwrite`: it may hold somebody's corrections.
+    """Writes a .txt beside each picture. One that exists is kept unless `overwrite`: somebody may have corrected it.
 
-    Two pictures that differ in their suffix alone would share one; the first has it.
+    Two pictures whose names differ only in the suffix would have the same .txt; it gets the tags of the first.
 
     Raises:
         ServiceError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""What every request passes before anything else looks at it: host, token, size. And what every answer carries."""
+"""Checks host, token and size of every request before anything else sees it; adds security headers to every answer."""
 
 import hmac
 import ipaddress
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body; the contract's requests hold 256 KB unless configured."""
-_DRAINED = 16 * MAX_BODY
+_DRAINED = 16 * MAX_BODY  # bytes of a body that is too large that are read all the same, see _read
 
 _SECURITY = {
     # No inline script or style, nothing from elsewhere: a file name or a tag that holds markup stays text.
@@ -60,7 +60,7 @@ class Guard:
                 await self._app(scope, _replay(body, receive), send_secured)
                 return
             answer = _error(413, f"the body is larger than {MAX_BODY} bytes: send fewer records")
-            answer.headers["Connection"] = "close"  # the rest of the body may not be read
+            answer.headers["Connection"] = "close"  # there may be unread parts of the body in it
         await answer(scope, receive, send_secured)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:

@@ -1,4 +1,4 @@
-"""The page for people: static files, the JSON they fetch, and the pictures, each by its id alone."""
+"""The web page: its static files, the JSON that these fetch, and the pictures, which are asked for by id."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from service.catalogue import CONTENT_TYPES, Catalogue
 from service.database import Database
 
 _STATIC = Path(__file__).parent / "static"
-# Told here and not by `mimetypes`: that reads Windows' registry, where .js may be anything.
+# `mimetypes` reads Windows' registry, which may call .js anything.
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html", ".svg": "image/svg+xml"}
 _FRESH = {"Cache-Control": "no-cache"}
 _FOR_A_WHILE = {"Cache-Control": "private, max-age=300"}
@@ -90,7 +90,7 @@ def _add_pictures(routes: APIRouter, catalogue: Catalogue) -> None:
     def original(media_id: int) -> Response:
         file = _locate(catalogue, media_id)
         kind = CONTENT_TYPES.get(file.suffix.lower())
-        if kind is None:  # a link to something else
+        if kind is None:  # the name is a link to a file of another type
             raise HTTPException(404, f"there is no picture {media_id}")
         return FileResponse(file, media_type=kind, headers=_FRESH)
 
@@ -105,7 +105,7 @@ def _static(file: Path) -> Response:
 
 
 def _id(media_id: int) -> int:
-    """An id as the database can hold it; a larger one is nobody's."""
+    """The id, or -1, which no picture has, for one that is too large for the database."""
     return media_id if 0 <= media_id < 2**63 else -1
 
 

@@ -1,4 +1,4 @@
-"""What the page asks of the database: which pictures carry these tags, which tags fit what is being typed."""
+"""The page's queries: which pictures have these tags, and which tags match what is being typed."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ class Query:
 
 
 def summary(connection: Connection) -> dict[str, Any]:
+    """How many pictures there are, how many of them have tags, how many tags are in use, and their categories."""
     tagged = exists().where(media_tag.c.media_id == media.c.id)
     used = exists().where(media_tag.c.tag_id == tag.c.id)
     counts = [
@@ -42,7 +43,7 @@ def summary(connection: Connection) -> dict[str, Any]:
 
 
 def find(connection: Connection, query: Query, offset: int, limit: int) -> dict[str, Any]:
-    """One page of cards and how many pictures there are in all: best match first, all alike by id."""
+    """One page of the matching pictures, and how many match in all. The best match comes first, equal ones go by id."""
     found = _matches(query).subquery()
     total = connection.execute(select(func.count()).select_from(found)).scalar_one()
     page = select(found.c.id, found.c.path).order_by(found.c.score.desc(), found.c.id).offset(offset).limit(limit)
@@ -64,9 +65,12 @@ def picture(connection: Connection, media_id: int) -> dict[str, Any] | None:
 
 
 def suggest(connection: Connection, query: Query, limit: int) -> list[dict[str, Any]]:
-    """Tags that hold the last word, each with the number of its pictures: those it begins first, then by number."""
+    """Tags that contain the last word, with the number of their pictures.
+
+    Tags that begin with the word come first, then those with more pictures.
+    """
     word = query.words[-1] if query.words else ""
-    # Counted on the index alone; the vanished, few or none, are taken off afterwards. A join with media costs 20 times.
+    # All pictures are counted from the index, then the few vanished ones subtracted: joining media is 20 times slower.
     all_pictures = select(func.count()).where(media_tag.c.tag_id == tag.c.id).scalar_subquery()
     vanished = (
         select(media_tag.c.tag_id, func.count().label("pictures"))
@@ -92,7 +96,7 @@ def _sought(key: str, query: Query) -> bool:
 
 
 def _matches(query: Query) -> Select[tuple[int, str, float]]:
-    """(id, path, score) of every match; the score adds up the best similarity for each thing looked for."""
+    """(id, path, score) of every match. The score is the sum of the best similarity for each tag and word."""
     parts = [_carrying(select(tag.c.id).where(tag.c.key == key)) for key in query.tags]
     for word in query.words:
         holding = select(tag.c.id).where(tag.c.key.contains(word, autoescape=True))

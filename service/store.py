@@ -1,4 +1,4 @@
-"""The tags of the pictures, one row for each (mediaId, tagKey): storing a record again changes nothing."""
+"""Stores the tags of the pictures, one row for each (mediaId, tagKey). A record that comes again changes nothing."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,9 +24,10 @@ class Score(NamedTuple):
 
 
 class Store:
-    """Writes records. The contract's records carry no category, so `categories` may tell that of each tag."""
+    """Writes records into the database."""
 
     def __init__(self, database: Database, categories: dict[str, str] | None = None) -> None:
+        """`categories`: those of the tags, from a model folder; the contract's records do not name them."""
         self._database = database
         self._categories = categories or {}
         self._tag_ids: dict[str, int] = {}
@@ -43,9 +44,9 @@ class Store:
                     connection.execute(statement.values(category=bindparam("told")), changed)
 
     def put(self, scores: Sequence[Score]) -> set[int]:
-        """Stores all whose picture is known, in one transaction; returns the media ids that are not known.
+        """Stores the scores of all known pictures in one transaction. Returns the media ids that are not known.
 
-        At most 30,000 at once, SQLite's limit of variables in a statement: the body limit stays below that.
+        Takes 30,000 at most, because SQLite limits the variables of a statement; guard.MAX_BODY allows fewer.
         """
         if not scores:
             return set()
@@ -59,7 +60,7 @@ class Store:
             ]
             if rows:
                 connection.execute(_put_score, rows)
-        self._tag_ids.update(tag_ids)  # after the commit: a rolled back id would be nobody's
+        self._tag_ids.update(tag_ids)  # not before the commit: a rollback would undo the new ids
         return {score.media_id for score in scores} - known
 
     def _ids(self, connection: Connection, keys: set[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Small pictures for the page, made on demand and kept in memory."""
+"""Thumbnails for the page, made when they are asked for and kept in memory."""
 
 import threading
 from functools import lru_cache
@@ -10,18 +10,18 @@ from PIL import Image, ImageDraw, ImageOps
 MAX_PIXELS = 50_000_000
 """A picture with more is not opened for the page: 50 megapixels are 200 MB once decoded."""
 
-_decoding = threading.Semaphore(2)  # bounds the memory, and leaves processors to the engine beside us
+_decoding = threading.Semaphore(2)  # bounds the memory, and leaves cores to an engine on this machine
 
 
 def thumbnail(file: Path, side: int) -> bytes:
     """The picture within side x side as WebP, turned as its EXIF says; a plain tile if it cannot be decoded.
 
-    A tile, and not an error, so that a library with broken files still looks like one.
+    A tile instead of an error, so that the page looks well though some files are broken.
     """
     try:
         status = file.stat()
         return _thumbnail(file, status.st_mtime_ns, side)
-    except Exception:  # Pillow raises nearly anything on hostile bytes, and all of it means the same here
+    except Exception:  # on broken files Pillow raises exceptions of many types
         return placeholder()
 
 

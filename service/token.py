@@ -1,4 +1,4 @@
-"""Where the service's token comes from: the environment, a file, or one made up and kept beside the database."""
+"""The service's token in a file: read from one, or made at random and kept."""
 
 import os
 import secrets
@@ -24,7 +24,7 @@ def read_token(file: Path) -> str:
 
 
 def kept_token(file: Path) -> str:
-    """The token of an earlier start, or a new one in a file that only its owner can read, where the system knows that.
+    """The token in `file`, or else a new one that is written there. On POSIX only its owner can read the file.
 
     Raises:
         ServiceError: the file can be neither read nor made.

@@ -27,7 +27,8 @@ from engine.machine import peak_rss_mb
 from engine.model.folder import Model, open_model
 from engine.model.open import open_session, session_config
 from engine.pipeline import Parts, Pipeline
-from engine.report.summary import ProgressLine, Summary
+from engine.report.progress import ProgressLine
+from engine.report.summary import Summary
 from engine.stages.source import last_id
 from engine.storage.folder import open_storage
 from engine.types import Outcome

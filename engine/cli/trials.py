@@ -20,10 +20,11 @@ from engine.config import RunConfig
 from engine.errors import EngineError, SessionError
 from engine.families import family_of
 from engine.flow.channels import Stop
-from engine.model.devices.fp16_check import sample
 from engine.model.folder import Model
 from engine.model.open import open_session, session_config
-from engine.model.session import OrtSession
+from engine.model.runners import Pixels
+from engine.model.sample import sample_pixels
+from engine.model.session import RecoveringSession
 from engine.pipeline import Parts, Pipeline
 from engine.stages.source import FileList
 from engine.stages.ticket import Entries
@@ -85,7 +86,7 @@ class Bench:
         """`seconds`: about how long one measurement takes."""
         self._model, self._base, self._seconds = model, base, seconds
 
-    def open(self, settings: Settings) -> OrtSession:
+    def open(self, settings: Settings) -> RecoveringSession:
         chosen = self._base.model_copy(update=dict(settings))
         return open_session(self._model, self._model.precision(chosen.precision), session_config(chosen))
 
@@ -93,7 +94,7 @@ class Bench:
         """Images/s of the session on pixels that are there already, fed by as many threads as `submitters` says."""
         try:
             session = self.open(trial.settings)
-            rate = _feed(session, self._pixels(session.batch_size), trial.settings.get("submitters", 1), self._seconds)
+            rate = _feed(session, self._pixels(session), trial.settings.get("submitters", 1), self._seconds)
         except SessionError:
             return None
         trial.vram_mb = session.peak_vram_mb
@@ -103,7 +104,7 @@ class Bench:
     def end_to_end(self, trial: Trial, files: Sequence[str]) -> float:
         """Images/s from files to records, as in `engine run`, but with nothing kept and nothing posted."""
         session = self.open(trial.settings)
-        rate = _feed(session, self._pixels(session.batch_size), 1, 0)
+        rate = _feed(session, self._pixels(session), 1, 0)
         count = max(3 * session.batch_size, int(rate * self._seconds))
         chosen = self._base.model_copy(update={**trial.settings, "limit": None, "segment_start": 0})
         stop, family = Stop(), family_of(self._model.preprocessing)
@@ -125,12 +126,12 @@ class Bench:
             )
         return pipeline.tally.images / seconds
 
-    def _pixels(self, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _pixels(self, session: RecoveringSession) -> Pixels:
         shape = self._model.preprocessing
-        return sample(count, shape.height, shape.width)
+        return sample_pixels(session.batch_size, shape.height, shape.width, session.dtype)
 
 
-def _feed(session: OrtSession, pixels: np.ndarray[Any, np.dtype[np.uint8]], submitters: int, seconds: float) -> float:
+def _feed(session: RecoveringSession, pixels: Pixels, submitters: int, seconds: float) -> float:
     """Images/s over at least one batch a submitter, after one that warms up."""
     session.run(pixels)
     errors: list[BaseException] = []

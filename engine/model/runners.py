@@ -1,124 +1,100 @@
-"""One ONNX Runtime session at work: pixels in, scores out. On the CPU as it is; on CUDA through fixed buffers.
+"""Runners: one session of ONNX Runtime (`InferenceSession`) each, that turns a batch of pixels into scores.
 
-The CUDA side is not measured on a GPU; its binding is tested with real buffers on the CPU.
+Which runner a device takes is decided in its module in `devices/`.
 """
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.model.devices.cuda import PROVIDER, cure
-from engine.model.devices.nvml import Gpu
-from engine.model.devices.vram import Plan
-from engine.model.distribution import FATAL, Ort, Unavailable
 from engine.model.folder import Model
+from engine.model.onnx_runtime import Ort
 from engine.types import Scores
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]
+"""A batch of fitted pictures: [n, height, width, 3], RGB, of the dtype that the model's input has (such as uint8)."""
 
 
 class Runner(Protocol):
-    """Scores float32 [n, tags] of pixels uint8 [n, height, width, 3]. May be called by several threads."""
+    """Computes the scores of a batch. May be called by several threads at once.
 
-    session: Ort
+    Attributes:
+        dtype: of the pixels that the model takes.
+    """
 
-    def __call__(self, pixels: Pixels) -> Scores: ...
+    dtype: np.dtype[Any]
+
+    def __call__(self, pixels: Pixels) -> Scores:
+        """Scores float32 [n, tags]. Raises whatever ONNX Runtime raises."""
+        ...
 
 
-class CpuRunner:
-    """ONNX Runtime reads the batch where it lies."""
+class ArrayRunner:
+    """Hands the batch to ONNX Runtime as the array that it is, of any length."""
 
     def __init__(self, session: Ort, run_options: Ort) -> None:
-        self.session = session
+        self.dtype = input_dtype(session)
+        self._session = session
         self._run_options = run_options
         self._input = session.get_inputs()[0].name
 
     def __call__(self, pixels: Pixels) -> Scores:
-        [scores] = self.session.run(None, {self._input: pixels}, self._run_options)
+        [scores] = self._session.run(None, {self._input: pixels}, self._run_options)
         return np.asarray(scores, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
-    """The buffers of one thread: pixels on the device, scores on the host."""
+class _Buffers:
+    """What one thread has bound to the session: its pixels on the device, its scores in main memory."""
 
     binding: Any
     pixels: Any
     scores: Scores
 
 
-class BoundRunner:
-    """A fixed batch size and reused buffers, a pair for each thread: new shapes make cuDNN search again."""
+class IoBindingRunner:
+    """Copies each batch into buffers that are bound to the session once: on a GPU, ONNX Runtime then allocates nothing.
+
+    The batch has a fixed size, because cuDNN chooses its algorithms again for each new shape. Each thread that calls
+    has buffers of its own.
+    """
 
     def __init__(self, ort: Ort, session: Ort, run_options: Ort, size: int, model: Model, device: str) -> None:
-        """`device`: ONNX Runtime's word for where the pixels go, `cuda` (or `cpu` in a test)."""
-        self.session = session
-        self._ort, self._run_options, self._device = ort, run_options, device
+        """`size`: pictures a batch; `device`: ONNX Runtime's name of the memory that pixels go to: `cuda`, `cpu`."""
+        self.dtype = input_dtype(session)
+        self._ort, self._session, self._run_options, self._device = ort, session, run_options, device
         self._shape = (size, model.preprocessing.height, model.preprocessing.width, 3)
         self._tags = len(model.tags)
-        self._own = threading.local()
+        self._of_thread = threading.local()
 
     def __call__(self, pixels: Pixels) -> Scores:
-        """At most `size` pictures; fewer are padded with black ones."""
-        bound: _Bound | None = getattr(self._own, "bound", None)
-        if bound is None:
-            bound = self._own.bound = self._bind()
+        """At most `size` pictures; fewer are padded with black ones, whose scores are left out."""
+        buffers: _Buffers | None = getattr(self._of_thread, "buffers", None)
+        if buffers is None:
+            buffers = self._of_thread.buffers = self._bind()
         count = len(pixels)
         if count < self._shape[0]:
-            padded = np.zeros(self._shape, np.uint8)
+            padded = np.zeros(self._shape, self.dtype)
             padded[:count] = pixels
             pixels = padded
-        bound.pixels.update_inplace(pixels)
-        self.session.run_with_iobinding(bound.binding, self._run_options)
-        return bound.scores[:count].copy()
+        buffers.pixels.update_inplace(pixels)
+        self._session.run_with_iobinding(buffers.binding, self._run_options)
+        return buffers.scores[:count].copy()
 
-    def _bind(self) -> _Bound:
-        pixels = self._ort.OrtValue.ortvalue_from_shape_and_type(self._shape, np.uint8, self._device, 0)
+    def _bind(self) -> _Buffers:
+        pixels = self._ort.OrtValue.ortvalue_from_shape_and_type(self._shape, self.dtype.type, self._device, 0)
         scores = np.zeros((self._shape[0], self._tags), np.float32)
-        binding = self.session.io_binding()
-        binding.bind_ortvalue_input(self.session.get_inputs()[0].name, pixels)
-        output = self.session.get_outputs()[0].name
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._session.get_inputs()[0].name, pixels)
+        output = self._session.get_outputs()[0].name
         binding.bind_output(output, "cpu", 0, np.float32, scores.shape, scores.ctypes.data)
-        return _Bound(binding, pixels, scores)
+        return _Buffers(binding, pixels, scores)
 
 
-def cpu_options(ort: Ort, threads: int) -> Ort:
-    """SessionOptions for the CPU. docs/decisions/sessions.md says what each was measured to do."""
-    options = ort.SessionOptions()
-    options.log_severity_level = FATAL
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding wants the cores meanwhile
-    options.enable_mem_pattern = False  # its block comes on top of the arena's: twice the activations
-    return options
-
-
-def cuda_options(plan: Plan, precision: str, gpu: Gpu | None) -> dict[str, str]:
-    """The provider's options; ONNX Runtime takes them as text."""
-    tensor_cores = gpu is not None and gpu.has_tensor_cores
-    return {
-        "device_id": "0",
-        "gpu_mem_limit": str(plan.arena),
-        "arena_extend_strategy": "kSameAsRequested",  # the default doubles
-        "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE takes memory and time; DEFAULT is a slow fallback
-        "cudnn_conv_use_max_workspace": str(int(plan.workspace)),
-        "do_copy_in_default_stream": "1",  # 0 may race
-        "prefer_nhwc": str(int(tensor_cores and precision == "fp16")),
-        "use_tf32": "0",  # scores stay those of fp32 on every card
-    }
-
-
-def cuda_session(ort: Ort, file: Path, options: dict[str, str]) -> Ort:
-    """A session that really is on CUDA. Raises `Unavailable` where ONNX Runtime took the CPU instead."""
-    settings = ort.SessionOptions()
-    settings.log_severity_level = FATAL
-    settings.enable_mem_pattern = False
-    session = ort.InferenceSession(str(file), settings, providers=[(PROVIDER, options)], enable_fallback=0)
-    session.disable_fallback()
-    used = session.get_providers()[0]
-    if used != PROVIDER:
-        raise Unavailable(f"ONNX Runtime took {used} instead of CUDA, see its log above", cure(ort))
-    return session
+def input_dtype(session: Ort) -> np.dtype[Any]:
+    """The dtype of the session's first input. ONNX Runtime writes it as `tensor(uint8)`; its `float` has 32 bits."""
+    name: str = session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
+    return np.dtype("float32" if name == "float" else name)

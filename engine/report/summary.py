@@ -1,23 +1,18 @@
-"""What people see of a run: progress on stderr while it lasts, a summary that names the bottleneck when it ends."""
+"""What a run did: the counts that the stages add to, and the summary at its end."""
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from typing import Any
 
 from engine.flow.channels import Meter
-from engine.report.limits import limiting, sentence, share
-from engine.types import Outcome, Position
+from engine.report.bottleneck import advice, find_bottleneck, utilisation
+from engine.types import Outcome
 
 
 @dataclass
 class Tally:
-    """What this run did, counted by the stages. Thread-safe."""
+    """Counts of this run, added to by the stages. Thread-safe."""
 
     images: int = 0  # media that went through the model
     done: int = 0
@@ -30,6 +25,7 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **counts: int) -> None:
+        """Add to the counts of these names."""
         with self._lock:
             for name, count in counts.items():
                 setattr(self, name, getattr(self, name) + count)
@@ -37,7 +33,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in figures; `as_json` has the keys that `--json` promises."""
+    """A run in figures.
+
+    Attributes:
+        device: where the model ran: `cpu`, `cuda`.
+        peak_vram_mb: the most GPU memory seen in use, in MB (10^6 bytes); None without a GPU.
+        peak_vram_of: whose use that is, in words.
+        ledger: how many media the ledger holds now, by outcome; those of earlier runs too.
+        refused_records: how many single records in the ledger the API gave up on, in this run and earlier ones.
+    """
 
     tally: Tally
     meters: Sequence[Meter]
@@ -49,19 +53,21 @@ class Summary:
     peak_vram_mb: float | None
     peak_vram_of: str | None
     ledger: Mapping[Outcome, int]
-    refused_records: int = 0  # in the ledger: of this run and earlier ones
+    refused_records: int = 0
     interrupted: bool = False
 
     @property
     def rate(self) -> float:
+        """Images/s."""
         return self.tally.images / self.seconds if self.seconds else 0.0
 
     @property
     def bottleneck(self) -> str:
-        """The stage that the others waited for."""
-        return limiting(self.meters, self.seconds).name
+        """The name of the stage that the others waited for."""
+        return find_bottleneck(self.meters, self.seconds).name
 
     def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints. Users' scripts read its keys."""
         t = self.tally
         counts = {name: getattr(t, name) for name in ("images", "done", "failed", "rejected", "skipped")}
         return {
@@ -88,14 +94,14 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The summary for people."""
+        """The lines that `engine run` prints at its end."""
         t = self.tally
         idle = not (t.images or t.failed or t.skipped or t.done or t.rejected)
         if idle and not (self.interrupted or self.ledger[Outcome.PENDING] or self.ledger[Outcome.OUTBOX]):
             return [f"nothing to do: all {sum(self.ledger.values()):,} media of the catalogue are settled"]
         refused = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
-        shares = "  ".join(f"{m.name} {share(m, self.seconds):.0%}" for m in self.meters)
+        shares = "  ".join(f"{m.name} {utilisation(m, self.seconds):.0%}" for m in self.meters)
         return [
             f"{t.images:,} images in {duration(self.seconds)}: {self.rate:.1f} images/s "
             f"({self.device}, {self.precision}, batches of {self.batch_size})",
@@ -106,80 +112,12 @@ class Summary:
             f"at most {self.peak_rss_mb:,.0f} MB of memory"
             + ("" if self.peak_vram_mb is None else f", {self.peak_vram_mb:,.0f} MB of VRAM ({self.peak_vram_of})"),
             f"busy: {shares}",
-            sentence(self.meters, self.seconds, self.device),
+            advice(self.meters, self.seconds, self.device),
         ]
 
 
-class ProgressLine:
-    """Images, rate, time left, failures, the limiting stage: live on a terminal, else a line every ten seconds."""
-
-    INTERVAL_S = 10.0
-    ASK_AFTER_S = 5.0
-
-    def __init__(
-        self,
-        stream: TextIO,
-        tally: Tally,
-        meters: Sequence[Meter],
-        position: Callable[[], Position],
-        last_id: Callable[[], int | None],
-    ) -> None:
-        self._tally, self._meters, self._position, self._last_id = tally, meters, position, last_id
-        self._highest: int | None = None
-        self._asking: threading.Thread | None = None
-        self._console = Console(file=stream, highlight=False)
-        self._began = self._printed = time.monotonic()
-        self._live: Progress | None = None
-        if self._console.is_terminal:
-            self._live = Progress(
-                SpinnerColumn(), BarColumn(30), TextColumn("{task.description}"), console=self._console, transient=True
-            )
-            self._task = self._live.add_task("starting", total=None)
-            self._live.start()
-
-    def tick(self) -> None:
-        """Called a few times a second by the main thread."""
-        now = time.monotonic()
-        if now - self._began > self.ASK_AFTER_S and not self._asking:  # short runs need no estimate
-            self._asking = threading.Thread(target=self._ask, name="last-id", daemon=True)
-            self._asking.start()
-        if self._live:
-            done, left = self._tally.images, self._left(now)
-            total = None if left is None else done + left[0]
-            self._live.update(self._task, description=self._line(now), completed=done, total=total)
-        elif now - self._printed >= self.INTERVAL_S:
-            self._printed = now
-            self._console.print(self._line(now), soft_wrap=True)
-
-    def close(self) -> None:
-        if self._live:
-            self._live.stop()
-
-    def _ask(self) -> None:
-        with suppress(Exception):  # an estimate is not worth an error; the source says what is wrong
-            self._highest = self._last_id()
-
-    def _line(self, now: float) -> str:
-        t, elapsed = self._tally, now - self._began
-        left = self._left(now)
-        parts = [f"{t.images:,} images", f"{t.images / elapsed:.1f}/s" if elapsed else ""]
-        parts.append(f"about {duration(left[1])} left" if left else "")
-        parts.append(f"{t.failed:,} failed" if t.failed else "")
-        parts.append(f"{max(self._meters, key=lambda m: m.busy / max(1, m.threads)).name} limits" if t.images else "")
-        return "  ".join(part for part in parts if part)
-
-    def _left(self, now: float) -> tuple[int, float] | None:
-        """Media and seconds still to go, from how densely the ids seen so far lie; None where that is not known yet."""
-        position, last = self._position(), self._highest
-        if position.ended or last is None or position.first_id is None or not self._tally.images:
-            return None
-        density = position.seen / (position.id - position.first_id + 1)
-        media = int(max(0, last - position.id) * density)
-        return media, media * (now - self._began) / self._tally.images
-
-
 def duration(seconds: float) -> str:
-    """`42 s`, `5 min 12 s`, `4 h 19 min`."""
+    """Seconds as people read them: `4.2 s`, `42 s`, `5 min 12 s`, `4 h 19 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -13,7 +13,7 @@ import numpy as np
 from engine.errors import SessionError, Stopped
 from engine.families.family import Select
 from engine.flow.channels import Channel, Closed, Meter, Stop
-from engine.model.open import Session
+from engine.model.session import Session
 from engine.sink import Sink
 from engine.stages.batch import Batch, Batcher
 from engine.stages.ticket import InFlight, Ticket

@@ -1,142 +1,132 @@
-"""Whether CUDA can work here, and what is missing if not. ONNX Runtime itself would take the CPU without a word.
+"""CUDA: an NVIDIA GPU, by ONNX Runtime's CUDA provider.
 
-Not measured on a GPU; the paths without one are tested with the real onnxruntime-gpu.
+None of it was measured on a GPU. The tests use a stand-in for the GPU; buffers and model are real, on the CPU.
 """
 
-import contextlib
 import ctypes
-import io
-import re
-import sys
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-import numpy as np
+from engine.errors import SessionError
+from engine.model.devices import fp16_check
+from engine.model.devices.cuda_check import PROVIDER, Load, check_cuda, cure, find_driver
+from engine.model.devices.device import SessionRequest, Unavailable, check_shapes, loading
+from engine.model.devices.nvml import MB, Gpu, Memory, VramMeter, open_gpu
+from engine.model.devices.vram import VramPlan, plan_vram
+from engine.model.folder import Precision, check_file
+from engine.model.onnx_runtime import FATAL, Ort
+from engine.model.runners import IoBindingRunner, Pixels, Runner
+from engine.model.sample import sample_pixels
+from engine.model.session import Placement
+from engine.types import Scores
 
-from engine.model.distribution import ERROR, FATAL, Ort, Unavailable, first_line
-
-PROVIDER = "CUDAExecutionProvider"
-DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-NEEDED_DRIVER = {12: "525", 13: "580"}
-"""The oldest driver for a major version of CUDA (NVIDIA's compatibility table)."""
-
-_CONV = bytes.fromhex(  # an ONNX model: y = Conv(x, x), float [1, 1, 1, 1], opset 17
-    "08083a4e0a0f0a01780a01781201792204436f6e761201675a1b0a017812160a14080112100a0208010a0208010a0208010a"
-    "020801621b0a017912160a14080112100a0208010a0208010a0208010a02080142040a001011"
-)
-
-Load = Callable[[str], Any]
-"""`ctypes.CDLL`, or what stands for it in a test."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
-    """The NVIDIA driver: the newest CUDA it can run, as (major, minor), and the PCI bus id of CUDA's device 0."""
+class Cuda:
+    """The entry of CUDA in the table of devices.
 
-    cuda: tuple[int, int]
-    pci_bus: str
-
-
-def require(ort: Ort, driver: Driver, load: Load = ctypes.CDLL) -> None:
-    """Load CUDA's libraries and see that ONNX Runtime really uses them. Raises `Unavailable`.
-
-    One convolution of one number tells, in the time that CUDA's context takes anyway: with a large model ONNX Runtime
-    would first load all of it onto the CPU.
+    Attributes:
+        load: loads a shared library; a test gives another.
+        time_runs: times a runner for the check of fp16; a test gives another.
     """
-    if PROVIDER not in ort.get_available_providers():
-        name = getattr(ort, "package_name", "onnxruntime")
-        raise Unavailable(
-            f"this ONNX Runtime ({name} {ort.__version__}) is built without CUDA",
-            f"`pip uninstall -y {name}`, then `pip install deepdanbooru-engine[cuda]`",
+
+    name: ClassVar[str] = "cuda"
+    hardware: ClassVar[str] = "an NVIDIA GPU"
+
+    load: Load = ctypes.CDLL
+    time_runs: Callable[[Runner, Pixels], tuple[float, Scores]] = fp16_check.time_runs
+
+    def place(self, request: SessionRequest) -> Placement:
+        """Raises `SessionError` too where fp16 is wrong on this GPU, or no faster than fp32."""
+        driver = find_driver(self.load)
+        gpu = open_gpu(driver.pci_bus)
+        # The use and the free memory are read before CUDA's context takes its part, because plan_vram counts it.
+        meter = VramMeter(gpu) if gpu else None
+        free = gpu.memory() if gpu else None
+        check_cuda(request.ort, driver, self.load)
+        check_file(request.precision)
+        if request.precision.name == "fp16":
+            self._check_fp16(request, gpu, free)
+        plan = _plan(request, request.precision, free)
+        found, memory = (gpu.name, f", {free.free / MB:,.0f} MB free") if gpu and free else (self.hardware, "")
+        return Placement(
+            runner=partial(_runner, request, request.precision, plan, gpu),
+            batch_size=plan.batch_size,
+            details=f"{found}{memory}",
+            memory_meter=meter,
         )
-    built_for = _major(ort)
-    if driver.cuda[0] < built_for:
-        raise Unavailable(
-            f"the NVIDIA driver runs CUDA up to {driver.cuda[0]}.{driver.cuda[1]}, this ONNX Runtime needs {built_for}",
-            f"update the driver to {NEEDED_DRIVER.get(built_for, 'a newer one')} or later, or "
-            "`pip uninstall -y onnxruntime-gpu` and `pip install deepdanbooru-engine[cuda12]`",
-        )
-    said = _preload(ort)
+
+    def _check_fp16(self, request: SessionRequest, gpu: Gpu | None, free: Memory | None) -> None:
+        """Raise `SessionError` unless fp16 is right and faster on this very GPU."""
+        fp16, shape = request.precision, request.model.preprocessing
+
+        def check() -> fp16_check.Verdict:
+            fp32 = request.model.precisions.get("fp32")
+            return fp16_check.compare(measure(fp32) if fp32 else None, measure(fp16))
+
+        def measure(precision: Precision) -> tuple[float, Scores]:
+            plan = replace(_plan(request, precision, free), batch_size=fp16_check.BATCH)
+            own = replace(request, run_options=request.ort.RunOptions())
+            runner = _runner(own, precision, plan, gpu, plan.batch_size)
+            return self.time_runs(runner, sample_pixels(plan.batch_size, shape.height, shape.width, runner.dtype))
+
+        key = (gpu.name if gpu else "", gpu.driver if gpu else "", request.ort.__version__, fp16.sha256)
+        with loading(fp16.file):
+            verdict = fp16_check.remembered(request.config.cache, key, check)
+        if not verdict.good:
+            raise SessionError(f"{verdict.reason}: use --precision fp32")
+        log.info(verdict.reason)
+
+
+def _plan(request: SessionRequest, precision: Precision, free: Memory | None) -> VramPlan:
+    return plan_vram(
+        free,
+        weights=precision.file.stat().st_size,
+        shape=request.model.preprocessing,
+        element=2 if precision.name == "fp16" else 4,
+        config=request.config,
+    )
+
+
+def _runner(request: SessionRequest, precision: Precision, plan: VramPlan, gpu: Gpu | None, size: int) -> Runner:
+    with loading(precision.file):
+        session = _session(request.ort, precision.file, cuda_options(plan, precision.name, gpu))
+    check_shapes(session, request.model, precision.file)
+    return IoBindingRunner(request.ort, session, request.run_options, size, request.model, "cuda")
+
+
+def _session(ort: Ort, file: Path, provider_options: dict[str, str]) -> Ort:
+    """A session that really is on CUDA. Raises `Unavailable` where ONNX Runtime took the CPU instead."""
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
-    ort.set_default_logger_severity(FATAL)
-    try:
-        session = ort.InferenceSession(_CONV, options, providers=[PROVIDER], enable_fallback=0)
-        session.disable_fallback()
-        used, failure = session.get_providers()[0], ""
-        session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})  # cuDNN is loaded only now
-    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-        used, failure = "", first_line(error)
-    finally:
-        ort.set_default_logger_severity(ERROR)
+    options.enable_mem_pattern = False
+    session = ort.InferenceSession(str(file), options, providers=[(PROVIDER, provider_options)], enable_fallback=0)
+    session.disable_fallback()
+    used = session.get_providers()[0]
     if used != PROVIDER:
-        raise Unavailable(_missing(ort, said, load) or failure or "ONNX Runtime does not take CUDA", cure(ort))
+        raise Unavailable(f"ONNX Runtime took {used} instead of CUDA, see its log above", cure(ort))
+    return session
 
 
-def cure(ort: Ort) -> str:
-    """How to get the CUDA libraries this ONNX Runtime was built for."""
-    extra = "cuda" if _major(ort) >= 13 else "cuda12"
-    return f"`pip install deepdanbooru-engine[{extra}]` brings CUDA's libraries and cuDNN"
+def cuda_options(plan: VramPlan, precision: str, gpu: Gpu | None) -> dict[str, str]:
+    """The options of the CUDA provider; ONNX Runtime takes them as text."""
+    tensor_cores = gpu is not None and gpu.has_tensor_cores
+    return {
+        "device_id": "0",
+        "gpu_mem_limit": str(plan.arena),
+        "arena_extend_strategy": "kSameAsRequested",  # the default takes the next power of two
+        "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE takes memory and time; DEFAULT is a slow fallback
+        "cudnn_conv_use_max_workspace": str(int(plan.workspace)),
+        "do_copy_in_default_stream": "1",  # with 0, a copy and a computation may race
+        "prefer_nhwc": str(int(tensor_cores and precision == "fp16")),
+        "use_tf32": "0",  # so that fp32 gives the same scores on every card
+    }
 
 
-def _major(ort: Ort) -> int:
-    """CUDA's major version that ONNX Runtime was built for; 12 where it does not say."""
-    found = re.match(r"\d+", str(getattr(ort, "cuda_version", "") or ""))
-    return int(found[0]) if found else 12
-
-
-def find_driver(load: Load = ctypes.CDLL) -> Driver:
-    """Ask the NVIDIA driver itself; raises `Unavailable`. Its calls return 0 for success (CUDA Driver API)."""
-    try:
-        cuda = load(DRIVER)
-    except OSError:
-        raise Unavailable(
-            f"there is no NVIDIA driver ({DRIVER} cannot be loaded)",
-            "install it (a container needs `--gpus all`), or use --device cpu",
-            absent=True,
-        ) from None
-    version, bus = ctypes.c_int(0), ctypes.create_string_buffer(32)
-    failed = cuda.cuInit(0)
-    if not failed:
-        cuda.cuDriverGetVersion(ctypes.byref(version))
-        failed = cuda.cuDeviceGetPCIBusId(bus, len(bus), 0)
-    if failed:
-        raise Unavailable(
-            f"the NVIDIA driver finds no usable GPU (CUDA error {failed})",
-            "see `nvidia-smi`; CUDA_VISIBLE_DEVICES must not hide it, and after an update of the driver the machine "
-            "must start again",
-        )
-    return Driver((version.value // 1000, version.value % 1000 // 10), bus.value.decode())
-
-
-def _preload(ort: Ort) -> str:
-    """Load the CUDA libraries that pip installed; what it says of those it did not find (it prints, never raises)."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        ort.preload_dlls()
-    return said.getvalue()
-
-
-def _missing(ort: Ort, said: str, load: Load) -> str:
-    """What keeps ONNX Runtime's CUDA provider from loading, in words; empty if nothing does.
-
-    Loading the provider's library ourselves needs no list of libraries, and on Linux the error names the one that is
-    missing; Windows does not, so there the preloading's words are taken. Only after ONNX Runtime has tried: the library
-    asks its host for a pointer once, while it is loaded, and would keep a null one.
-    """
-    folder = Path(ort.__file__).parent / "capi"
-    name = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
-    try:
-        load(str(folder / name.format("shared")))
-        load(str(folder / name.format("cuda")))
-    except OSError as error:
-        reason = first_line(error)
-        found = re.match(r"(\S+\.so[.\d]*): cannot open shared object", reason)
-        libraries = [found[1]] if found else re.findall(r"Failed to load (.+?\.(?:so[.\d]*|dll)):", said)
-        if libraries:
-            names = ", ".join(dict.fromkeys(re.split(r"[\\/]", library)[-1] for library in libraries))
-            return f"CUDA's library {names} is missing"
-        return f"ONNX Runtime's CUDA part does not load ({reason})"
-    return ""
+DEVICE = Cuda()

@@ -1,7 +1,8 @@
-"""Whether a GPU computes fp16 as it should: cards exist that return NaN, and others where it is slower than fp32.
+"""Checks that a GPU computes fp16 right and faster than fp32.
 
-The GTX 16xx do both (pytorch#58123, lc0#849), and no property of the device tells it. So the first session in fp16 on
-a card runs a sample in both precisions; the verdict is kept. Not measured on a GPU.
+Cards of the GTX 16xx series return NaN (pytorch#58123) or are slower in fp16 than in fp32 (lc0#849), and no property of
+the device tells which. So the first fp16 session on a card runs a few pictures in both precisions, and the verdict is
+kept on disk. None of this was measured on a GPU.
 """
 
 import hashlib
@@ -14,47 +15,39 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.model.runners import Pixels, Runner
 from engine.types import Scores
 
 TOLERANCE = 0.02
-"""A score may differ by so much: some four times what fp16 rounding does to the full-size model."""
+"""The largest allowed difference of a score: some four times what fp16 rounding does to the full-size model."""
 GAIN = 1.1
-"""fp16 must be so many times faster, else fp32 is the better choice."""
-RUNS = 3
-
-Run = Callable[[npt.NDArray[np.uint8]], Scores]
+"""How many times as fast as fp32 it must be. Below that fp32 is the better choice."""
+BATCH = 4
+"""Pictures in the batch that is timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the probe found; `reason` in words, whether good or bad."""
+    """Whether fp16 may be used on this GPU; `reason` says in words what was found, also where it is good."""
 
     good: bool
     reason: str
 
 
-def sample(count: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Pictures uint8 [count, height, width, 3] with edges and smooth parts, the same every time."""
-    noise = np.random.default_rng(0)
-    blocks = noise.integers(0, 256, (count, height // 16 + 1, width // 16 + 1, 3), np.uint8)
-    return np.ascontiguousarray(blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width])
-
-
-def time_runs(run: Run, pixels: npt.NDArray[np.uint8]) -> tuple[float, Scores]:
-    """The fastest of `RUNS` after one that warms up, in seconds, and the scores."""
-    scores = run(pixels)
+def time_runs(runner: Runner, pixels: Pixels, runs: int = 3) -> tuple[float, Scores]:
+    """Seconds of the fastest of `runs` after one that warms up, and the scores."""
+    scores = runner(pixels)
     seconds = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         began = time.perf_counter()
-        scores = run(pixels)
+        scores = runner(pixels)
         seconds.append(time.perf_counter() - began)
     return min(seconds), scores
 
 
 def compare(fp32: tuple[float, Scores] | None, fp16: tuple[float, Scores]) -> Verdict:
-    """Hold fp16's seconds and scores against fp32's; without fp32 only NaN can be seen."""
+    """The verdict from seconds and scores in both precisions. Without fp32 only scores that are not finite count."""
     if not np.isfinite(fp16[1]).all():
         return Verdict(False, "fp16 gives scores that are no numbers on this GPU")
     if fp32 is None:
@@ -68,12 +61,15 @@ def compare(fp32: tuple[float, Scores] | None, fp16: tuple[float, Scores]) -> Ve
     return Verdict(True, f"fp16 is {gain:.1f} times as fast as fp32 on this GPU and agrees within {apart:.4f}")
 
 
-def remembered(folder: Path, key: tuple[str, ...], probe: Callable[[], Verdict]) -> Verdict:
-    """The verdict for device, driver, ONNX Runtime and model, from `folder` or else from the probe itself."""
+def remembered(folder: Path, key: tuple[str, ...], check: Callable[[], Verdict]) -> Verdict:
+    """The verdict that is kept in the cache folder under `key`, else that of `check`, which is then kept.
+
+    The key holds whatever may change the verdict: device, driver, versions, model.
+    """
     file = folder / "probes" / f"{hashlib.sha256(chr(10).join(key).encode()).hexdigest()[:24]}.json"
     with suppress(OSError, ValueError, TypeError):
         return Verdict(**json.loads(file.read_text(encoding="utf-8")))
-    verdict = probe()
+    verdict = check()
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{uuid.uuid4().hex}")

@@ -1,6 +1,7 @@
-"""The NVIDIA GPU as its driver sees it: which one CUDA takes, how much of its memory is free, how much is in use.
+"""The NVIDIA GPU's name and memory, from NVML, the driver's library for monitoring.
 
-NVML comes with the extras `cuda` and `cuda12`; without it nothing here is known, and nothing fails.
+NVML's Python module `pynvml` comes with the extras `cuda` and `cuda12`. Without it `open_gpu` finds no GPU, and the
+engine works without these figures.
 """
 
 import os
@@ -13,7 +14,7 @@ MB = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of the device, in bytes, as everybody on it sees it."""
+    """The device's memory in bytes; `used` counts all programs on it."""
 
     total: int
     used: int
@@ -21,10 +22,19 @@ class Memory:
 
 
 class Gpu:
-    """One device in NVML. Raises nothing that is not `pynvml.NVMLError`, and that only while it is opened."""
+    """One device in NVML.
+
+    Attributes:
+        name: such as `NVIDIA GeForce GTX 1650`.
+        capability: the compute capability, (major, minor).
+        driver: the version of the driver.
+    """
 
     def __init__(self, nvml: Any, pci_bus: str | None) -> None:  # noqa: ANN401 - a module without type hints
-        """`pci_bus` as CUDA names its device 0 (CUDA_VISIBLE_DEVICES counted in); None: NVML's first."""
+        """`pci_bus`: where CUDA's device 0 sits, which CUDA_VISIBLE_DEVICES may change; None takes NVML's first device.
+
+        Raises `pynvml.NVMLError`, as `memory` does.
+        """
         self._nvml = nvml
         nvml.nvmlInit()
         self._handle = (
@@ -38,15 +48,16 @@ class Gpu:
 
     @property
     def has_tensor_cores(self) -> bool:
-        """By chip. The GTX 16xx reports 7.5 like the RTX 20xx and has none."""
+        """Whether the chip has tensor cores. The GTX 16xx has none, though it reports 7.5 as the RTX 20xx does."""
         return self.capability >= (7, 0) and "GTX 16" not in self.name
 
     def memory(self) -> Memory:
+        """The memory as it is now."""
         found = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
         return Memory(int(found.total), int(found.used), int(found.free))
 
-    def own(self) -> int | None:
-        """Bytes that this process has; None where NVML cannot tell (Windows' WDDM, another process namespace)."""
+    def used_by_this_process(self) -> int | None:
+        """Bytes; None where NVML cannot tell: under Windows (WDDM), in a container with process ids of its own."""
         with suppress(Exception):
             for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
                 if process.pid == os.getpid() and process.usedGpuMemory is not None:
@@ -55,38 +66,40 @@ class Gpu:
 
 
 def open_gpu(pci_bus: str | None = None) -> Gpu | None:
-    """The GPU, or None without NVML or without a GPU."""
+    """The GPU at this PCI bus id, or NVML's first; None without NVML or without a GPU."""
     try:
         import pynvml
 
         return Gpu(pynvml, pci_bus)
-    except Exception:  # no package, no driver, no device: all the same to a meter
+    except Exception:  # without package, driver or device there is nothing to measure, and that is no error
         return None
 
 
 class VramMeter:
-    """The most VRAM seen, in MB (10^6 bytes).
+    """The most VRAM that the session was seen to use.
 
-    This process's own where NVML knows it (`label` "process"), else the device's use above what it was when the meter
-    was made ("device above baseline": other programs that come or go count too).
+    Where NVML knows this process's own use, that is counted. Elsewhere it is what the whole device uses more than when
+    the meter was made, so that other programs that start or end count too.
     """
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
         self._baseline = gpu.memory().used
-        self._own = 0
-        self._above = 0
+        self._own_peak = 0
+        self._peak_above_baseline = 0
 
     def sample(self) -> None:
-        """Called after a batch: the arena never shrinks, so that is when it is largest. 20 µs or so."""
+        """Look at the memory now. After a batch is soon enough: the arena never shrinks. Takes some 20 µs."""
         with suppress(Exception):
-            self._own = max(self._own, self._gpu.own() or 0)
-            self._above = max(self._above, self._gpu.memory().used - self._baseline)
+            self._own_peak = max(self._own_peak, self._gpu.used_by_this_process() or 0)
+            self._peak_above_baseline = max(self._peak_above_baseline, self._gpu.memory().used - self._baseline)
 
     @property
     def label(self) -> str:
-        return "process" if self._own else "device above baseline"
+        """Which of the two `peak_mb` is."""
+        return "process" if self._own_peak else "device above baseline"
 
     @property
     def peak_mb(self) -> float:
-        return round((self._own or self._above) / MB, 1)
+        """In MB (10^6 bytes)."""
+        return round((self._own_peak or self._peak_above_baseline) / MB, 1)

@@ -1,39 +1,40 @@
-"""How much VRAM a session takes, and so how large a batch may be: decided before the first run, from what is free.
+"""Chooses the batch size from the free VRAM, the memory of an NVIDIA GPU, before the model is loaded.
 
-An estimate, made on the safe side; if it is wrong, running out of memory halves the batch (engine/session.py).
+The estimate is careful. If it is wrong all the same, a lack of memory halves the batch (engine/model/session.py).
 Not measured on a GPU: the bytes of a picture are those of the full-size model's arena on the CPU.
 """
 
 from dataclasses import dataclass
 
+from engine.model.devices.device import Unavailable
 from engine.model.devices.nvml import MB, Memory
-from engine.model.distribution import Unavailable
+from engine.model.session import SessionConfig
 from engine.types import Preprocessing
 
 CONTEXT = 400 * MB
-"""CUDA's context, kernels, cuDNN and cuBLAS: outside the arena, whatever the batch."""
+"""Bytes of CUDA's context, kernels, cuDNN and cuBLAS: outside the arena, the same for every batch size."""
 ACTIVATIONS = 44 * MB
-"""One 512x512 picture in fp32: resnet_custom_v3's living tensors, from the slope of the memory over the batch."""
+"""Bytes of a 512x512 picture's activations in resnet_custom_v3 with fp32: the slope of the memory over the batch."""
 SLACK = 1.5
-"""Fragments of the arena and cuDNN's clamped workspace."""
+"""Factor on the activations for fragments of the arena and for cuDNN's small workspace."""
 SMALL_CARD, SMALL_BUDGET = 6000 * MB, 1500 * MB
-"""A card with so little memory usually draws a desktop too: the engine takes no more than this unless told."""
+"""A card with no more than SMALL_CARD bytes usually draws a desktop too, so the engine takes SMALL_BUDGET at most."""
 SHARE = 0.8
-"""Of what is free: the estimate and the other programs on the card may both be wrong."""
+"""The part of the free memory that may be taken: the estimate may be wrong, and other programs may want more."""
 ROOMY = 4000 * MB
-"""From here on cuDNN may take a large workspace."""
+"""With a budget of so many bytes cuDNN may take a large workspace."""
 LARGEST = 64
-"""Larger batches gain nothing on any card: the GPU is full long before."""
+"""The largest batch that is chosen; it keeps any GPU busy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class VramPlan:
     """What a CUDA session may take.
 
     Attributes:
         batch_size: pictures a batch.
         arena: bytes of ONNX Runtime's arena at most (`gpu_mem_limit`): the budget without the context.
-        workspace: whether cuDNN may take what it likes.
+        workspace: whether cuDNN may take as large a workspace as it likes.
     """
 
     batch_size: int
@@ -41,17 +42,17 @@ class Plan:
     workspace: bool
 
 
-def plan(
-    memory: Memory | None, weights: int, shape: Preprocessing, element: int, limit: int | None,
-    batch_size: int | None, workspace: bool | None, submitters: int = 1,
-) -> Plan:  # fmt: skip
-    """The largest power of two that fits the budget: `limit`, or what is free on the card (bytes).
+def plan_vram(
+    memory: Memory | None, weights: int, shape: Preprocessing, element: int, config: SessionConfig
+) -> VramPlan:
+    """The asked batch size, or else the largest power of two that fits the budget.
 
-    `weights`: the model file's bytes; `element`: bytes of an activation (4: fp32, 2: fp16). `memory` None: a small
-    card is assumed. Raises `Unavailable` when not even one picture fits.
+    The budget is `vram_limit`, but not more than is free, or else a careful part of what is free. A `memory` of None
+    (not known) is taken for a small card. `weights`: bytes of the model file; `element`: bytes of a number (4: fp32, 2:
+    fp16). Raises `Unavailable` when not even one picture fits.
     """
-    budget = _budget(memory, limit)
-    picture = int(ACTIVATIONS * SLACK * element / 4 * shape.height * shape.width / 512**2) * submitters
+    budget = _budget(memory, config.vram_limit)
+    picture = int(ACTIVATIONS * SLACK * element / 4 * shape.height * shape.width / 512**2) * config.submitters
     room = budget - CONTEXT - weights
     if room < picture:
         raise Unavailable(
@@ -60,11 +61,12 @@ def plan(
             "close what else uses the GPU, raise --vram-limit, or use --device cpu",
         )
     fitting = min(LARGEST, 2 ** ((room // picture).bit_length() - 1))
-    large = budget >= ROOMY if workspace is None else workspace
-    return Plan(batch_size or fitting, budget - CONTEXT, large)
+    workspace = budget >= ROOMY if config.workspace is None else config.workspace
+    return VramPlan(config.batch_size or fitting, budget - CONTEXT, workspace)
 
 
 def _budget(memory: Memory | None, limit: int | None) -> int:
+    """Bytes that the session may take. A `limit` that was set replaces the careful defaults."""
     if limit is not None:
         return limit if memory is None else min(limit, memory.free)
     if memory is None:

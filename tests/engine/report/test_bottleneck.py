@@ -1,9 +1,9 @@
-"""What limits, from meters alone."""
+"""The bottleneck and the advice, from meters alone."""
 
 import pytest
 
 from engine.flow.channels import Meter
-from engine.report import limits as advice
+from engine.report.bottleneck import advice, find_bottleneck
 
 
 def meters(**busy: tuple[int, float]) -> list[Meter]:
@@ -18,18 +18,13 @@ def meters(**busy: tuple[int, float]) -> list[Meter]:
     return made
 
 
-@pytest.fixture(autouse=True)
-def four_cores(monkeypatch) -> None:
-    monkeypatch.setattr(advice, "cores", lambda: 4)
-
-
 def test_decoding_limits() -> None:
-    found = advice.sentence(meters(decode=(2, 0.98), infer=(1, 0.6)), 10, "cuda")
+    found = advice(meters(decode=(2, 0.98), infer=(1, 0.6)), 10, "cuda", usable_cores=4)
     assert found == "decoding limits: 2 threads busy 98%, session idle 40%: --decode-threads 4"
 
 
 def test_no_more_threads_than_cores_are_asked_for() -> None:
-    found = advice.sentence(meters(decode=(4, 0.98), infer=(1, 0.6)), 10, "cuda")
+    found = advice(meters(decode=(4, 0.98), infer=(1, 0.6)), 10, "cuda", usable_cores=4)
     assert found.endswith("every core decodes, only more cores would help")
 
 
@@ -44,14 +39,14 @@ def test_no_more_threads_than_cores_are_asked_for() -> None:
     ],
 )
 def test_each_stage_has_its_cure(busy, expected) -> None:
-    assert advice.sentence(meters(**busy), 10, "cpu").startswith(expected)
+    assert advice(meters(**busy), 10, "cpu").startswith(expected)
 
 
 def test_a_delivery_that_keeps_up_does_not_limit() -> None:
     busy = meters(infer=(1, 0.95), deliver=(1, 1.0))
-    assert advice.limiting(busy, 10).name == "infer"
+    assert find_bottleneck(busy, 10).name == "infer"
     behind = meters(infer=(1, 0.5), deliver=(1, 1.0))
-    assert advice.limiting(behind, 10).name == "deliver"
+    assert find_bottleneck(behind, 10).name == "deliver"
 
 
 def test_the_queue_before_a_stage_is_averaged() -> None:

@@ -1,4 +1,4 @@
-"""The ONNX Runtime module itself: exactly one of its distributions, quiet, and what it says when it fails."""
+"""The package onnxruntime: finding it installed exactly once, importing it, and reading its errors."""
 
 from importlib import metadata
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from engine.errors import SessionError
 
 Ort = Any
-"""The onnxruntime module, or an object of one of its classes: it has no type hints."""
+"""The onnxruntime module, or an object of one of its classes. It has no type hints, so the name stands in for them."""
 
 DISTRIBUTIONS = (
     "onnxruntime",
@@ -18,9 +18,10 @@ DISTRIBUTIONS = (
     "onnxruntime-migraphx",
     "onnxruntime-training",
 )
-"""Every one of them writes the same package folder, so the one installed last wins, in parts."""
+"""What PyPI calls the builds of ONNX Runtime. All install the same folder `onnxruntime` and overwrite each other."""
+
 ERROR, FATAL = 3, 4
-"""ONNX Runtime's log severities. FATAL where what matters reaches us as an exception or is asked for."""
+"""ONNX Runtime's log severities. FATAL silences sessions whose failures reach the user as an exception anyway."""
 
 OUT_OF_MEMORY = (
     "failed to allocate",
@@ -31,22 +32,11 @@ OUT_OF_MEMORY = (
     "alloc_failed",  # CUDNN_STATUS_, CUBLAS_STATUS_
     "cuda failure 2:",
 )
+"""Parts of messages, in lower case: ONNX Runtime has no exception type for a lack of memory."""
 
 
-class Unavailable(SessionError):
-    """A device cannot be used here: what is missing, and the cure. `auto` then takes the CPU and says why.
-
-    `absent`: there is no such device at all, which is no news to a user who did not ask for it.
-    """
-
-    def __init__(self, reason: str, cure: str, *, absent: bool = False) -> None:
-        super().__init__(f"{reason}: {cure}")
-        self.reason = reason
-        self.absent = absent
-
-
-def import_runtime() -> Ort:
-    """The onnxruntime module. Raises `SessionError` when there is none, or two that overwrite each other."""
+def import_onnxruntime() -> Ort:
+    """The onnxruntime module, told to log errors only. Raises `SessionError` when there is none, or more than one."""
     there = installed()
     if len(there) > 1:
         raise SessionError(
@@ -74,20 +64,21 @@ def installed() -> list[str]:
 
 
 def _owns_package(distribution: str) -> bool:
+    """Whether the distribution is installed with its files: an uninstalled one may leave its metadata behind."""
     try:
         files = metadata.files(distribution)
     except metadata.PackageNotFoundError:
         return False
-    # A distribution that keeps no list of its files (conda, distribution packages) is taken at its word.
+    # conda's and Linux distributions' packages keep no list of their files; their metadata has to do.
     return files is None or any(file.parts[:2] == ("onnxruntime", "__init__.py") for file in files)
 
 
 def first_line(error: BaseException) -> str:
-    """What a user can read of an exception."""
+    """The first line of an exception's message, 300 characters at most; its type's name if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """ONNX Runtime has no exception type for it: known by its words, on host and device."""
+    """Whether memory ran out, in main memory or on a device."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)

@@ -1,0 +1,96 @@
+"""What a device is to the engine, and what all devices share.
+
+A device is a module in this folder that bears the device's name and ends with `DEVICE = ...`, an object with the
+attributes and the method of `Device`. The table of the names is `DeviceName` in engine/config.py.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine.errors import EngineError, ModelError, SessionError
+from engine.model.folder import Model, Precision
+from engine.model.onnx_runtime import Ort, first_line, is_out_of_memory
+from engine.model.session import Placement, SessionConfig
+
+
+class Unavailable(SessionError):
+    """A device cannot be used here. `--device auto` then takes the next one and tells the reason.
+
+    Attributes:
+        reason: what is missing.
+        cure: what the user can do about it.
+        absent: there is no such hardware at all, so that there is nothing to repair.
+    """
+
+    def __init__(self, reason: str, cure: str, *, absent: bool = False) -> None:
+        super().__init__(f"{reason}: {cure}")
+        self.reason = reason
+        self.cure = cure
+        self.absent = absent
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """Which model is to run, and how. `ort`: the onnxruntime module; `run_options`: shared by all runs of the session,
+    so that setting its `terminate` ends them.
+    """
+
+    ort: Ort
+    model: Model
+    precision: Precision
+    config: SessionConfig
+    run_options: Ort
+
+
+class Device(Protocol):
+    """Hardware on which ONNX Runtime can run a model.
+
+    Attributes:
+        name: the value of `--device` that asks for it.
+        hardware: what a user calls it, with the article: `an NVIDIA GPU`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def hardware(self) -> str: ...
+
+    def place(self, request: SessionRequest) -> Placement:
+        """Find out whether this device can run the model here, and with which batch size.
+
+        Raises `Unavailable` if it cannot, `ModelError` if the model is at fault, `SessionError` if the device must not
+        be used with this precision. The placement's `runner` raises the same.
+        """
+        ...
+
+
+@contextmanager
+def loading(file: Path) -> Iterator[None]:
+    """Turn what ONNX Runtime raises while it loads `file`, or tries it out, into `Unavailable` or `ModelError`."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        if is_out_of_memory(error):
+            raise Unavailable(
+                f"the model {file} does not fit into memory ({first_line(error)})",
+                "close what else uses it, or use --device cpu",
+            ) from error
+        raise ModelError(f"ONNX Runtime cannot use {file}: {first_line(error)}") from error
+
+
+def check_shapes(session: Ort, model: Model, file: Path) -> None:
+    """Raise `ModelError` unless the ONNX file takes pictures of the manifest's size and gives a score for each tag."""
+    expected = [model.preprocessing.height, model.preprocessing.width, 3]
+    found = session.get_inputs()[0].shape[1:]
+    width = session.get_outputs()[0].shape[-1]
+    if found != expected or width != len(model.tags):
+        raise ModelError(
+            f"{file} takes {found} and gives {width} scores, its model.json says {expected} and {len(model.tags)}: "
+            "convert the model again"
+        )

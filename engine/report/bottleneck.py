@@ -1,0 +1,80 @@
+"""Finds the bottleneck of a run from the meters of its stages, and the setting that would help."""
+
+from collections.abc import Sequence
+
+from engine.flow.channels import Meter
+from engine.machine import cores
+
+NAMES = {
+    "source": "listing the catalogue",
+    "read": "reading",
+    "decode": "decoding",
+    "infer": "the model",
+    "record": "the ledger",
+    "deliver": "the media API",
+}
+"""What a user calls the stages."""
+BUSY = 0.9
+"""A stage that is busy for at least this share of the run hardly ever waits for another."""
+TOO_SHORT = 0.5
+"""If even the busiest stage is busy for less than this share, starting and ending took most of the run."""
+
+
+def utilisation(meter: Meter, seconds: float) -> float:
+    """The share of the run that the stage's threads were busy, 0..1.
+
+    The delivery counts as busy while a request is under way.
+    """
+    return meter.busy / (max(1, meter.threads) * seconds) if seconds else 0.0
+
+
+def find_bottleneck(meters: Sequence[Meter], seconds: float) -> Meter:
+    """The stage that the others waited for, which is the busiest.
+
+    A delivery that keeps up may also have a request under way all the time. So it is the bottleneck only if no other
+    stage is busy throughout.
+    """
+    busiest = max((m for m in meters if m.name != "deliver"), key=lambda m: utilisation(m, seconds))
+    if utilisation(busiest, seconds) >= BUSY:
+        return busiest
+    return max(meters, key=lambda m: utilisation(m, seconds))
+
+
+def advice(meters: Sequence[Meter], seconds: float, device: str, usable_cores: int | None = None) -> str:
+    """One line, such as `decoding limits: 2 threads busy 98%, session idle 40%: --decode-threads 4`.
+
+    `usable_cores`: those of this machine unless given.
+    """
+    slowest = find_bottleneck(meters, seconds)
+    if utilisation(slowest, seconds) < TOO_SHORT:
+        return f"no stage was busy for long (the busiest, {slowest.name}, {_percent(slowest, seconds)}): a short run"
+    idle = [f"session idle {1 - utilisation(m, seconds):.0%}" for m in meters if m.name == "infer" and m is not slowest]
+    busy = f"{_who(slowest)} busy {_percent(slowest, seconds)}"
+    return (
+        f"{NAMES[slowest.name]} limits: {', '.join([busy, *idle])}: {_cure(slowest, device, usable_cores or cores())}"
+    )
+
+
+def _who(meter: Meter) -> str:
+    if meter.name == "deliver":
+        return "requests"
+    return "session" if meter.name == "infer" else f"{meter.threads} thread{'s' if meter.threads > 1 else ''}"
+
+
+def _percent(meter: Meter, seconds: float) -> str:
+    return f"{utilisation(meter, seconds):.0%}"
+
+
+def _cure(meter: Meter, device: str, usable_cores: int) -> str:
+    if meter.name == "decode":
+        more = usable_cores > meter.threads
+        return f"--decode-threads {usable_cores}" if more else "every core decodes, only more cores would help"
+    return {
+        "source": "a larger --segment-size asks the API less often",
+        "read": f"--read-threads {2 * meter.threads}",
+        "infer": "as it should; a GPU, or --precision int8 from the first run on, would be faster"
+        if device == "cpu"
+        else "as it should; a faster GPU, or --precision fp16 from the first run on, would be faster",
+        "record": "--state on a faster local disk",
+        "deliver": "--recognition-bulk-url if the service has it, else more --connections",
+    }[meter.name]
