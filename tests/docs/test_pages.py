@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import FLAG, ROOT, Page, command_faults, file_faults, flag_faults, link_faults, setting_faults
+from tests.docs.pages import (
+    FLAG,
+    LINK,
+    ROOT,
+    Page,
+    command_faults,
+    file_faults,
+    flag_faults,
+    link_faults,
+    setting_faults,
+)
 from tests.docs.program import commands
 
 Check = Callable[[Page], list[str]]
@@ -39,6 +49,10 @@ def test_every_flag_is_in_the_documentation() -> None:
     assert not missing
 
 
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    assert {page.relative_to(ROOT).as_posix() for page in DOCS} <= set(LINK.findall(Page.read(README).prose))
+
+
 def test_the_parsers_of_all_packages_were_asked() -> None:
     """A command of another package has flags of its own; without them the checks above would check nothing."""
     known = commands()
@@ -60,6 +74,7 @@ def test_the_parsers_of_all_packages_were_asked() -> None:
         (command_faults, "`engine settings`", "engine settings"),  # a module of the command line, but no command
         (command_faults, "```\nengine place --model model\n```", "engine place"),
         (command_faults, "    engine rooms", "engine rooms"),
+        (command_faults, "1. Try it:\n\n   ```\n   engine rooms\n   ```\n", "engine rooms"),
         (command_faults, "`engine run --model m --keep`", "takes no --keep"),
         (command_faults, "```\nengine run --model m ^\n  --modell m\n```", "takes no --modell"),
         (command_faults, "`engine bench compare --quick`", "takes no --quick"),
