@@ -1,7 +1,8 @@
 """What the program takes: its commands and their flags, asked of the parsers that parse them."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -9,9 +10,10 @@ from typing import Any
 from unittest.mock import patch
 
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
-from engine.cli import app
+from engine.cli import main
+
+TYPER_MAIN = TyperCommand.main
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,17 @@ class Command:
 @cache
 def commands() -> Mapping[str, Command]:
     """All commands of `engine`, by their words, in the order of its help."""
-    group = get_command(app)
+    group = _asked_to_parse(main)
     assert isinstance(group, TyperGroup)
     return {command.words: command for name, it in group.commands.items() for command in _commands(name, it)}
 
 
-def _commands(name: str, parser: Any) -> Iterator[Command]:
+def _commands(name: str, listed: Any) -> Iterator[Command]:
+    # What is listed may stand for a command that is imported when it is called: the context knows the real one.
+    parser: Any = listed.make_context(name, [], resilient_parsing=True).command
     passed_on = parser.context_settings.get("ignore_unknown_options", False)
     if passed_on:
-        parser = _behind(parser)
+        parser = _asked_to_parse(lambda: TYPER_MAIN(parser, args=["--help"]))
     if isinstance(parser, TyperGroup):
         for sub, it in parser.commands.items():
             yield Command(f"{name} {sub}", passed_on, _flags(it))
@@ -58,10 +62,9 @@ def _commands(name: str, parser: Any) -> Iterator[Command]:
         yield Command(name, passed_on, _flags(parser))
 
 
-def _behind(passing_on: TyperCommand) -> Any:
-    """The parser in another package to which a command passes its arguments on: whichever is asked to parse them."""
+def _asked_to_parse(start: Callable[[], object]) -> Any:
+    """The parser that is asked to parse a command line, by typer or by argparse, when the program is started so."""
     asked: list[Any] = []
-    run = TyperCommand.main
 
     def notice(parser: Any, *_: object, **__: object) -> None:
         asked.append(parser)
@@ -71,10 +74,11 @@ def _behind(passing_on: TyperCommand) -> Any:
         patch.object(TyperCommand, "main", notice),
         patch.object(TyperGroup, "main", notice),
         patch.object(argparse.ArgumentParser, "parse_args", notice),
+        patch.object(sys, "excepthook", sys.excepthook),  # typer sets its own
         suppress(SystemExit),
     ):
-        run(passing_on, args=["--help"])
-    assert len(asked) == 1, f"{passing_on.name}: no parser, or several, were asked to parse its arguments"
+        start()
+    assert len(asked) == 1, f"{len(asked)} parsers were asked to parse the command line"
     return asked[0]
 
 

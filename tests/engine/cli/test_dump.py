@@ -96,10 +96,9 @@ def test_a_ledger_that_fails_does_not_end_the_run(monkeypatch) -> None:
 
 @needs_signals
 def test_afterwards_the_signal_means_what_it_did_and_no_thread_is_left() -> None:
-    before = signal.getsignal(SIGNAL)
+    before, running = signal.getsignal(SIGNAL), set(threading.enumerate())
     with dump_on_signal([], dict):
-        writers = [thread for thread in threading.enumerate() if thread.name == "dump"]
+        (writer,) = set(threading.enumerate()) - running
     assert signal.getsignal(SIGNAL) is before
-    for thread in writers:
-        thread.join(30)
-    assert len(writers) == 1 and not writers[0].is_alive()
+    writer.join(30)
+    assert not writer.is_alive()
