@@ -61,8 +61,10 @@ class Page:
     @cached_property
     def commands(self) -> list[str]:
         """Command lines of the engine, `python -m convert` and `python -m bench` among them, without comments."""
-        code = [re.sub(r"^python -m (convert|bench)\b", r"engine \1", line) for line in [*self.spans, *self.lines]]
-        return [line.split(" #")[0].strip() for line in code if line.startswith("engine ")]
+        code = [line.split(" #")[0].strip() for line in [*self.spans, *self.lines]]
+        code = [re.sub(r"^\S*/bin/", "", line) for line in code]
+        code = [re.sub(r"^python -m (convert|bench)\b", r"engine \1", line) for line in code]
+        return [line for line in code if line.startswith("engine ")]
 
     @cached_property
     def anchors(self) -> set[str]:
@@ -81,18 +83,21 @@ def command_faults(page: Page) -> list[str]:
 
 
 def _line_faults(line: str) -> Iterator[str]:
-    words = line.split()
-    name = " ".join(word for word in words[1:3] if re.fullmatch("[a-z]+", word))
+    first, *rest = line.split()[1:]
     known = commands()
-    named = known.get(name) or known.get(name.partition(" ")[0])
-    group = [it for words, it in known.items() if words.startswith(f"{name} ")]
-    if not named and not group and name:
-        yield f"`{line}`: there is no command `engine {name}`"
+    group = [command for words, command in known.items() if words.startswith(f"{first} ")]
+    if group and rest and re.fullmatch(r"[\w-]+", rest[0]) and not rest[0].startswith("-"):
+        first = f"{first} {rest[0]}"
+    if first in known:
+        allowed = known[first].names
+    elif first in ("--help", "-h") or (group and " " not in first):
+        allowed = {"--help"}.union(*(command.names for command in group))
+    else:
+        yield f"`{line}`: there is no command `engine {first}`"
         return
-    allowed = named.names if named else {"--help"}.union(*(it.names for it in group))
     for flag in FLAG.findall(line):
         if flag not in allowed:
-            yield f"`{line}`: `engine {name}` takes no {flag}"
+            yield f"`{line}`: `engine {first}` takes no {flag}"
 
 
 def flag_faults(page: Page) -> list[str]:
