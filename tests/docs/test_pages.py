@@ -28,7 +28,9 @@ HISTORY = {"CHANGELOG.md"}
 """Speaks of what was: a flag that is gone may stand there."""
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removesuffix("_faults"))
 def test_what_a_page_names_exists(check: Check, page: Path, request: pytest.FixtureRequest) -> None:
     if page.name == "ARCHITECTURE.md" and check is file_faults:
