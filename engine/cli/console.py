@@ -67,7 +67,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             os._exit(INTERRUPTED)
         asked = True
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two exist on one platform each
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP; its SIGBREAK asks for a dump
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {n: signal.signal(n, handle) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:

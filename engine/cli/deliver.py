@@ -9,6 +9,7 @@ import typer
 from engine.api.access import warnings
 from engine.api.client import MediaApi
 from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
+from engine.cli.dump import dump_on_signal
 from engine.cli.place import named_place
 from engine.cli.run import exit_code
 from engine.cli.settings import load, options
@@ -46,7 +47,7 @@ def deliver(
             api = MediaApi(where.api, where.token, stop)
             try:
                 delivery = media_api(settings, ledger, api, stop)
-                with interruptible() as interrupted:
+                with interruptible() as interrupted, dump_on_signal([delivery.meter], ledger.counts):
                     delivery.start()
                     delivery.drain()
                     while not delivery.join(WAITS.tick):

@@ -14,6 +14,7 @@ import typer
 from engine.api.access import warnings
 from engine.api.client import MediaApi
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
+from engine.cli.dump import dump_on_signal
 from engine.cli.place import Place, place
 from engine.cli.settings import load, options
 from engine.cli.sinks import open_sinks
@@ -101,6 +102,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: boo
             sinks=open_sinks(settings, ledger, api, stop),
         )
         pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox())
+        stack.enter_context(dump_on_signal(pipeline.meters, ledger.counts))
         began = time.monotonic()
         interrupted = _work(settings, pipeline, partial(last_id, api), stop)
         for sink in parts.sinks:
