@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from bench.fakes import PacedSession
-from bench.throughput import LATENCY_S, PACE_S, PACED_BATCH, Setup, run
+from bench.throughput import LATENCY_S, PACE_S, PACED_BATCH, Setup, pipeline
 from engine.config import RunConfig
 from engine.families import family_of
-from engine.flow.channels import Meter
 from engine.model.folder import open_model
 from engine.model.open import open_session
 from engine.model.session import SessionConfig
@@ -39,33 +36,27 @@ def _record(setup: Setup) -> dict[str, Any]:
     Returns:
         `bin_s`: seconds of a bin; `stages`: of each one its `threads` and, by kind, the share (0..1) of each bin.
     """
-    began = time.perf_counter()
-    with _events() as events:
-        seconds, meters = run(setup, RunConfig())
+    events: list[Event] = []
+
+    def note(name: str, *spans: float) -> None:
+        now = time.perf_counter()
+        events.extend((now, name, kind, span) for kind, span in zip(KINDS, spans, strict=True) if span)
+
+    with pipeline(setup, RunConfig()) as made:
+        meters = {meter.name: meter for meter in made.meters if meter.threads}
+        for meter in meters.values():
+            meter.listener = note
+        began = time.perf_counter()
+        made.run()
+        seconds = time.perf_counter() - began
     width = seconds / BINS
     stages: dict[str, Any] = {
         name: {"threads": meter.threads} | {kind: [0.0] * BINS for kind in KINDS} for name, meter in meters.items()
     }
-    first = began + (max(time.perf_counter() - began - seconds, 0.0))
     for end, name, kind, amount in events:
-        for index, part in _bins(end - amount - first, end - first, width):
+        for index, part in _bins(end - amount - began, end - began, width):
             stages[name][kind][index] += part / (width * meters[name].threads)
     return {"bin_s": round(width, 4), "stages": {name: _rounded(stage) for name, stage in stages.items()}}
-
-
-@contextmanager
-def _events() -> Iterator[list[Event]]:
-    """The time spans that are reported to any meter while the block runs."""
-    events: list[Event] = []
-    add = Meter.add
-
-    def record(meter: Meter, **given: Any) -> None:  # noqa: ANN401 - as Meter.add
-        now = time.perf_counter()
-        events.extend((now, meter.name, kind, given[kind]) for kind in KINDS if given.get(kind))
-        add(meter, **given)
-
-    with mock.patch.object(Meter, "add", record):
-        yield events
 
 
 def _bins(start: float, end: float, width: float) -> Iterator[tuple[int, float]]:

@@ -55,6 +55,10 @@ class Stop:
         return self.event.is_set()
 
 
+Listener = Callable[[str, float, float, float], None]
+"""Told, on the stage's thread, of each span that a meter adds: its name; seconds busy, waiting in, waiting out."""
+
+
 class Meter:
     """Where the time of a stage's threads goes, in seconds summed over its threads.
 
@@ -69,6 +73,7 @@ class Meter:
         self.waiting_in = 0.0
         self.waiting_out = 0.0
         self.depth: Callable[[], int] = lambda: 0  # items queued before the stage
+        self.listener: Listener | None = None
         self._looks = self._depths = 0
         self._lock = threading.Lock()
 
@@ -78,6 +83,8 @@ class Meter:
             self.waiting_in += waiting_in
             self.waiting_out += waiting_out
             self.items += items
+        if self.listener:
+            self.listener(self.name, busy, waiting_in, waiting_out)
 
     def look(self) -> None:
         """Take note of the queue before the stage; called a few times a second, by one thread."""
