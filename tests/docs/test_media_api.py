@@ -11,9 +11,10 @@ from engine.api.answers import BadRecords, NotNow, Reply, TooLarge, Yes, classif
 from engine.api.client import MediaApi
 from engine.errors import Unauthorized, WrongAddress
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Record, Tagged
+from engine.types import Media, TagScore
 from tests.docs.pages import ROOT, Page
 from tests.support.delivery import TOKEN, Bench
+from tests.support.ledgers import tagged
 from tests.support.media_server import BULK, SEGMENT, SINGLE, MediaServer, Request, always
 from tests.support.media_server import Reply as ServerReply
 
@@ -84,7 +85,7 @@ def test_the_recognition_of_one_tag(tmp_path) -> None:
     request, answer = exchange(SINGLE)
     with Ledger(tmp_path / "state.db") as ledger, replaying(answer, SINGLE) as server:
         bench = Bench(ledger, server)
-        bench.put([Tagged(ONE, (Record("long_hair", f"{0.9871:05.3f}"),))])
+        bench.put([tagged(ONE, TagScore("long_hair", 0.9871))])
         bench.deliver(bulk=False)
         assert bench.counts() == {"done": 1}
     is_as_shown(server.posts()[0], request)
@@ -95,11 +96,8 @@ def test_the_recognition_in_bulk(tmp_path) -> None:
     request, answer = exchange(BULK)
     with Ledger(tmp_path / "state.db") as ledger, replaying(answer, BULK) as server:
         bench = Bench(ledger, server)
-        tagged = [
-            Tagged(ONE, (Record("1girl", "0.998"), Record("long_hair", "0.987"))),
-            Tagged(SEVEN, (Record("赤髪", "0.512"),)),
-        ]
-        bench.put(tagged)
+        girl, hair, red = TagScore("1girl", 0.9984), TagScore("long_hair", 0.987), TagScore("赤髪", 0.5116)
+        bench.put([tagged(ONE, girl, hair), tagged(SEVEN, red)])
         bench.deliver()
         assert bench.counts() == {"done": 1, "rejected": 1}
         assert ledger.refused() == [(1, "long_hair", "this tag is locked")]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from engine.ledger.ledger import Ledger
-from engine.types import FileState, Media, Outcome, Record, Tagged
+from engine.types import FileState, Media, Outcome, TagScore
 from tests.docs.pages import ROOT, Page, sources
+from tests.support.ledgers import outbox, store, tagged
 
 PAGE = Page.read(ROOT / "docs" / "troubleshooting.md")
 QUERIES = [content for language, content in PAGE.blocks if language == "sql"]
@@ -24,7 +25,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("state") / "ledger.db"
     media = [Media(number, f"{number}.jpg", number) for number in range(1, 8)]
     done, waiting, part, failed, rejected, skipped, _pending = media
-    records = (Record("1girl", "0.998"), Record("long_hair", "0.987"))
+    tags = (TagScore("1girl", 0.998), TagScore("long_hair", 0.987))
     with Ledger(path) as opened:
         opened.set_meta({"threshold": "0.5"})
         opened.admit(media)
@@ -33,8 +34,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             opened.retry([failed])
         opened.fail(failed, Outcome.FAILED, "no such file: '4.jpg'")
         opened.fail(skipped, Outcome.SKIPPED, "a video")
-        opened.store([Tagged(item, records) for item in (done, rejected, waiting, part)]).result(30)
-        seqs = {item.media.id: item.seq for item in opened.outbox(0, 9)}
+        store(opened, [tagged(item, *tags) for item in (done, rejected, waiting, part)]).result(30)
+        seqs = {item.media.id: item.seq for item in outbox(opened)}
         lost = [(seqs[done.id], "1girl", "locked"), (seqs[rejected.id], None, "unknown medium")]
         opened.delivered([seqs[done.id]], lost)
         opened.progress(seqs[part.id], 1).result(30)
@@ -60,8 +61,9 @@ def test_what_the_queries_find(ledger: Path) -> None:
     ]
     assert {row[2] for row in found["The latest failures and rejections:"]} == {"failed", "rejected"}
     assert found["What failed again and again:"][0][:3] == (4, "4.jpg", 3)
+    assert [row[:2] for row in found["What waits in the outbox, by the sink it goes to:"]] == [("media API", 2)]
     assert next(rows for heading, rows in found.items() if heading.startswith("What waits for")) == [(2, 4, 1)]
-    assert [row[0] for row in found["What waits longest:"]] == [2, 3]
+    assert [row[0] for row in found["What waits longest for it:"]] == [2, 3]
     assert ("threshold", "0.5") in next(
         rows for heading, rows in found.items() if heading.startswith("What the ledger")
     )
