@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from engine.machine import cores
 from engine.model.cache import ModelCache
-from engine.model.devices.device import SessionRequest, check_shapes, loading
+from engine.model.devices.device import SessionRequest, check_signature, loading
 from engine.model.onnx_runtime import FATAL, Ort
 from engine.model.runners import ArrayRunner, Runner
 from engine.model.session import Placement
@@ -32,7 +32,7 @@ class Cpu:
         threads = request.config.intra_op_threads or cores()
         with loading(file):
             session = ModelCache(request.config.cache).load(ort, request.precision, lambda: cpu_options(ort, threads))
-        check_shapes(session, request.model, file)
+        check_signature(session, request.model, file)
         return ArrayRunner(session, request.run_options)
 
 

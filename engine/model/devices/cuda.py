@@ -14,7 +14,7 @@ from typing import ClassVar
 from engine.errors import SessionError
 from engine.model.devices import fp16_check
 from engine.model.devices.cuda_check import PROVIDER, Load, check_cuda, cure, find_driver
-from engine.model.devices.device import SessionRequest, Unavailable, check_shapes, loading
+from engine.model.devices.device import SessionRequest, Unavailable, check_signature, loading
 from engine.model.devices.nvml import MB, Gpu, Memory, VramMeter, open_gpu
 from engine.model.devices.vram import VramPlan, plan_vram
 from engine.model.folder import Precision, check_file
@@ -97,7 +97,7 @@ def _plan(request: SessionRequest, precision: Precision, free: Memory | None) ->
 def _runner(request: SessionRequest, precision: Precision, plan: VramPlan, gpu: Gpu | None, size: int) -> Runner:
     with loading(precision.file):
         session = _session(request.ort, precision.file, cuda_options(plan, precision.name, gpu))
-    check_shapes(session, request.model, precision.file)
+    check_signature(session, request.model, precision.file)
     return IoBindingRunner(request.ort, session, request.run_options, size, request.model, "cuda")
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from engine.errors import EngineError, ModelError, SessionError
 from engine.model.folder import Model, Precision
 from engine.model.onnx_runtime import Ort, first_line, is_out_of_memory
+from engine.model.runners import input_dtype
 from engine.model.session import Placement, SessionConfig
 
 
@@ -84,13 +85,11 @@ def loading(file: Path) -> Iterator[None]:
         raise ModelError(f"ONNX Runtime cannot use {file}: {first_line(error)}") from error
 
 
-def check_shapes(session: Ort, model: Model, file: Path) -> None:
-    """Raise `ModelError` unless the ONNX file takes pictures of the manifest's size and gives a score for each tag."""
-    expected = [model.preprocessing.height, model.preprocessing.width, 3]
-    found = session.get_inputs()[0].shape[1:]
-    width = session.get_outputs()[0].shape[-1]
-    if found != expected or width != len(model.tags):
-        raise ModelError(
-            f"{file} takes {found} and gives {width} scores, its model.json says {expected} and {len(model.tags)}: "
-            "convert the model again"
-        )
+def check_signature(session: Ort, model: Model, file: Path) -> None:
+    """Raise `ModelError` unless the ONNX file takes and gives what the manifest says: pixels, and a score a tag."""
+    found = (str(input_dtype(session)), session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[-1])
+    shape = model.preprocessing
+    expected = (model.input_dtype, [shape.height, shape.width, 3], len(model.tags))
+    if found != expected:
+        said, really = ("{} {} and gives {} scores".format(*it) for it in (expected, found))
+        raise ModelError(f"{file} takes {really}, its model.json says {said}: convert the model again with --overwrite")

@@ -23,6 +23,7 @@ from engine.model.devices.device import Device, SessionRequest, Unavailable
 from engine.model.folder import Model, Precision
 from engine.model.open import all_devices, open_session, session_config
 from engine.model.session import Placement, SessionConfig
+from engine.types import Preprocessing
 from tests.support.onnxruntime_gpu import FakeDriver, FakeRuntime, loader
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
@@ -72,6 +73,21 @@ def test_a_file_that_is_no_model(model: Model, fp32: Precision, tmp_path: Path) 
     forged = replace(fp32, sha256=hashlib.sha256(b"no model").hexdigest())
     with pytest.raises(ModelError, match="cannot use"):
         open_session(model, forged, SessionConfig(device="cpu", cache=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"input_dtype": "uint16"}, r"says uint16 \[64, 64, 3\] and gives 50 scores"),
+        ({"tags": ("one", "two")}, r"says uint8 \[64, 64, 3\] and gives 2 scores"),
+        ({"preprocessing": Preprocessing("deepdanbooru", 64, 32)}, r"says uint8 \[64, 32, 3\] and gives 50 scores"),
+    ],
+)
+def test_a_file_that_is_not_what_its_manifest_says(
+    model: Model, fp32: Precision, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ModelError, match=rf"takes uint8 \[64, 64, 3\] and gives 50 scores, its model\.json {said}"):
+        open_session(replace(model, **change), fp32, SessionConfig(device="cpu", cache=tmp_path))
 
 
 def test_a_precision_that_was_never_compared_is_said(
