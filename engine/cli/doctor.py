@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.api.access import warnings
+from engine.api.addresses import warnings
 from engine.api.client import MediaApi
 from engine.cli.console import FATAL, OK, sentences
 from engine.cli.place import Place, place

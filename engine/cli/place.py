@@ -10,8 +10,9 @@ from typing import cast
 
 import platformdirs
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.answers import shown_url
+from engine.api.token import Token
 from engine.cli.console import say
 from engine.cli.rooms import room
 from engine.cli.settings import api_token
