@@ -19,7 +19,7 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.schema import explained
 from engine.model.folder import open_model
 from engine.model.open import open_session, session_config
-from engine.storage.folder import open_storage
+from engine.storage import open_storage
 from engine.types import Media
 
 SAMPLE = 20

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.model.devices.device import Unavailable
 from engine.errors import first_line
+from engine.model.devices.device import Unavailable
 from engine.model.onnx_runtime import ERROR, FATAL, Ort
 
 PROVIDER = "CUDAExecutionProvider"
