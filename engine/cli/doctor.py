@@ -9,7 +9,8 @@ import typer
 
 from engine.api.addresses import warnings
 from engine.api.client import MediaApi
-from engine.cli.console import FATAL, OK, sentences
+from engine.cli.commands import shadows
+from engine.cli.console import FATAL, OK, say, sentences
 from engine.cli.place import Place, place
 from engine.cli.settings import load, options
 from engine.config import RunConfig
@@ -28,10 +29,6 @@ LARGEST = 1 << 30
 """Bytes of a file that is read to try."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command(help="Check model, device, storage, API and token before a long run.")(doctor)
-
-
 @options(RunConfig)
 def doctor(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
@@ -41,6 +38,8 @@ def doctor(
         settings = load(RunConfig, flags, config)
         # One patient look, not a wait: a check that hangs says nothing.
         settings = settings.model_copy(update={"give_up_after": settings.give_up_after or 10.0})
+        for sentence in shadows():
+            say(f"warning: {sentence}")
         with place(settings) as where:
             checks = {
                 "model and device": lambda: _model(settings),

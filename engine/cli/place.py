@@ -13,8 +13,8 @@ import platformdirs
 from engine.api.addresses import ApiConfig
 from engine.api.answers import shown_url
 from engine.api.token import Token
+from engine.cli.commands import import_function
 from engine.cli.console import say
-from engine.cli.rooms import room
 from engine.cli.settings import api_token
 from engine.config import RunConfig
 from engine.errors import ConfigError
@@ -56,7 +56,7 @@ def state_file(settings: RunConfig) -> Path:
     if settings.state:
         return settings.state
     if settings.library:
-        return library_state(room("service.database", "default_path", "service")(settings.library))
+        return library_state(import_function("service.database", "default_path", "service")(settings.library))
     if settings.segment_url:
         return default_state(settings.segment_url)
     raise ConfigError("which ledger? Give --state FILE, --segment-url URL or --library FOLDER, as in the run")
@@ -88,11 +88,11 @@ def named_place(settings: RunConfig, *, storage_needed: bool = True) -> Place:
 def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
     if settings.segment_url or settings.storage:
         raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
-    service = room("service.embedded", "embedded", "service")
+    service = import_function("service.embedded", "embedded", "service")
     try:
         running = stack.enter_context(service(settings.library, model=settings.model))
     except Exception as error:
-        if isinstance(error, cast(type[Exception], room("service.errors", "ServiceError", "service"))):
+        if isinstance(error, cast(type[Exception], import_function("service.errors", "ServiceError", "service"))):
             raise ConfigError(str(error)) from None
         raise
     say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")

@@ -26,10 +26,6 @@ MEANING = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    app.command(help="What the ledger holds, by outcome, with the reasons of failures.")(status)
-
-
 @options(RunConfig, "state", "segment_url", "library", "json_output")
 def status(
     reasons: Annotated[int, typer.Option(help="Show so many failed and rejected media with their reasons.")] = 10,

@@ -27,10 +27,6 @@ TUNED = ("batch_size", "intra_op_threads", "decode_threads", "workspace", "submi
 FLAGS = ("device", "precision", "vram_limit", "verbose")
 
 
-def register(app: typer.Typer) -> None:
-    app.command(help="Measure which batch size and threads are fastest here, and write them into engine.toml.")(tune)
-
-
 @options(RunConfig, "model", *FLAGS)
 def tune(
     pictures: Annotated[
