@@ -109,22 +109,26 @@ def import_function(module: str, function: str, extra: str | None = None) -> Cal
         return cast(Callable[..., Any], found)
     except ImportError as error:
         missing = error.name or module
-        if missing.partition(".")[0] in PACKAGES:
-            raise EngineError("; ".join(shadows()) or _foreign(missing, error)) from None
+        package = missing.partition(".")[0]
+        if package in PACKAGES:
+            raise EngineError("; ".join(shadows(package)) or _foreign(missing, error)) from None
         wanted = f"{OWN}[{extra}]" if extra else OWN
         absent = isinstance(error, ModuleNotFoundError)
         trouble = "is not installed" if absent else f"does not load ({first_line(error)})"
         raise EngineError(f"this needs {missing}, which {trouble}: `pip install {wanted}`") from None
 
 
-def shadows() -> list[str]:
-    """A sentence for each other distribution that brings a package of one of our names. Takes up to a second."""
+def shadows(*names: str) -> list[str]:
+    """A sentence for each other distribution that brings a package of these names, by default of all ours.
+
+    It reads what every installed distribution says of itself, which takes up to a second.
+    """
     from importlib import metadata
 
     owners = metadata.packages_distributions()
     return [
         f"the package {other} also brings a module named {name!r}: use a virtual environment of its own"
-        for name in PACKAGES
+        for name in names or PACKAGES
         for other in owners.get(name, [])
         if other != OWN
     ]
