@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli.console import printable, sentences
-from engine.cli.place import state_file
+from engine.cli.endpoints import state_file
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.ledger.schema import LedgerView

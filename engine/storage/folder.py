@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import StorageError, Unreadable
-from engine.storage import Storage as Storage
-from engine.storage import open_storage as open_storage
 from engine.storage.keys import key_parts, refused, short, too_large, with_spellings
 from engine.types import FileState
 
