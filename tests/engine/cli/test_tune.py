@@ -131,6 +131,16 @@ def test_a_file_that_is_no_toml_is_left(tmp_path: Path, content: bytes) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be replaced there")
+def test_who_reads_the_file_meanwhile_has_it_whole(tmp_path: Path) -> None:
+    file = tmp_path / "engine.toml"
+    file.write_text("threshold = 0.4\n", encoding="utf-8")
+    with file.open(encoding="utf-8") as reader:
+        write(file, {"batch_size": 8})
+        assert reader.read() == "threshold = 0.4\n"
+    assert "batch_size = 8" in file.read_text(encoding="utf-8")
+
+
 def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be written \(.+\): set {'batch_size': 8} there yourself"):
         write(tmp_path / "gone" / "engine.toml", {"batch_size": 8})
