@@ -11,7 +11,7 @@ from engine.delivery.entries import entry
 from engine.families import family_of
 from engine.families.family import Select
 from engine.flow.channels import Meter
-from engine.storage.folder import open_storage
+from engine.storage import open_storage
 from engine.types import FileState, Media, Preprocessing, Rgb, Scores, Tagged
 
 TAGS = tuple(f"tag_{i}" for i in range(100))

@@ -57,7 +57,7 @@ def main() -> None:
     """Prints, for each kind of picture, seconds a picture of each side, one figure a pair."""
     import tensorflow as tf
 
-    from bench.original import resize_and_warp
+    from convert.parity.original import fit_as_the_original
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -67,7 +67,7 @@ def main() -> None:
         decoded = [decode(jpeg(*sizes[i % len(sizes)], seed=i)) for i in range(PICTURES)]
         sides: dict[str, Callable[[Any], object]] = {
             "engine": lambda rgb: fit(rgb, SIDE, SIDE, row),
-            "original": lambda rgb: resize_and_warp(rgb, SIDE, SIDE),
+            "original": lambda rgb: fit_as_the_original(rgb, SIDE, SIDE),
         }
         for work in sides.values():
             work(decoded[0])

@@ -9,8 +9,9 @@ import psutil
 
 from bench.fakes import CATEGORIES, TAGS, DistantFolder, PacedSession
 from bench.server import BULK, SEGMENT, SINGLE, TOKEN, serving
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.client import MediaApi
+from engine.api.token import Token
 from engine.config import RunConfig
 from engine.delivery.loop import Delivery
 from engine.families import family_of

@@ -17,27 +17,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import numpy.typing as npt
-import skimage.transform
 import tensorflow as tf
 import tf_keras
 
 from bench.script import Tags, options, tag_all
+from convert.parity.original import fit_as_the_original
 
 
 def load_image(path: Path, width: int, height: int) -> npt.NDArray[Any]:
     """A picture as the model was trained: float [height, width, 3], 0..1."""
     image = tf.io.decode_png(tf.io.read_file(str(path)), channels=3)  # which decodes JPEG too
-    return np.asarray(resize_and_warp(image, width, height) / 255.0)
-
-
-def resize_and_warp(image: Any, width: int, height: int) -> npt.NDArray[Any]:  # noqa: ANN401 - a tensor or an array
-    """A decoded picture, uint8 [h, w, 3], on the model's canvas: float [height, width, 3], 0..255."""
-    area = tf.image.ResizeMethod.AREA
-    image = tf.image.resize(image, size=(height, width), method=area, preserve_aspect_ratio=True).numpy()
-    to_origin = skimage.transform.AffineTransform(translation=(-image.shape[1] * 0.5, -image.shape[0] * 0.5))
-    to_middle = skimage.transform.AffineTransform(translation=(width * 0.5, height * 0.5))
-    move = (to_origin + to_middle).inverse
-    return np.asarray(skimage.transform.warp(image, move, output_shape=(height, width), order=1, mode="edge"))
+    return np.asarray(fit_as_the_original(image, height, width) / 255.0)
 
 
 class Model:

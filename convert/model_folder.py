@@ -17,6 +17,7 @@ from typing import Any
 
 from convert.errors import ConvertError
 from convert.keras.project import Project
+from engine.files import replacing
 from engine.model.folder import FORMAT, MANIFEST, TAGS, open_model
 from engine.types import Preprocessing
 
@@ -193,10 +194,8 @@ def write_file(path: Path, content: bytes) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Replaces a file of a finished folder in one step. Raises ConvertError if it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ConvertError(f"{path} cannot be written ({error.strerror or error}): make room, or close it.") from error

@@ -86,3 +86,8 @@ class NotAPicture(MediumError):
 
 class Stopped(Exception):
     """The run is ending."""
+
+
+def first_line(error: BaseException, longest: int = 300) -> str:
+    """The first line of what a library says, for the end of a sentence; the error's type where it says nothing."""
+    return str(error).strip().partition("\n")[0].strip()[:longest] or type(error).__name__

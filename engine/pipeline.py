@@ -34,7 +34,7 @@ from engine.stages.load import Loaded, Loader, weight
 from engine.stages.source import Admission, Catalogue, Source
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import InFlight, OutcomeStore, Ticket
-from engine.storage.folder import Storage
+from engine.storage import Storage
 
 
 class Books(Admission, OutcomeStore, Protocol):

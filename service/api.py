@@ -115,9 +115,9 @@ def answer_errors_in_sentences(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         problems = error.errors()
-        place = ".".join(str(part) for part in problems[0]["loc"])
+        where = ".".join(str(part) for part in problems[0]["loc"])
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return JSONResponse({"error": f"{place}: {problems[0]['msg']}{more}"}, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return JSONResponse({"error": f"{where}: {problems[0]['msg']}{more}"}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @app.exception_handler(StarletteHTTPException)
     def refused(_request: Request, error: StarletteHTTPException) -> JSONResponse:

@@ -11,22 +11,9 @@ from pathlib import Path
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from engine.pictures.sniff import CONTENT_TYPES
 from service.database import Database, media
 from service.errors import ServiceError
-
-CONTENT_TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".jfif": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".bmp": "image/bmp",
-    ".avif": "image/avif",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
-"""What counts as a picture, and the only types its route serves."""
 
 SETTLE_SECONDS = 2.0
 """A new file that changed less than this ago may not be complete yet: a rescan leaves it for the next one."""

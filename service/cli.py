@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 from typer.main import get_command
 
+from engine.files import replacing
 from service import export
 from service.catalogue import Catalogue
 from service.database import Database, default_path
@@ -144,13 +145,10 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         except BrokenPipeError:
             sys.stdout = None  # nothing left to flush at exit
         return
-    part = output.with_name(output.name + ".part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as out:
+        with replacing(output) as part, part.open("w", encoding="utf-8", newline="") as out:
             yield out
-        part.replace(output)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ServiceError(f"cannot write {output}: {error.strerror}") from error
 
 

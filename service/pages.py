@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response
 
+from engine.pictures.sniff import CONTENT_TYPES
 from service import search, thumbs
-from service.catalogue import CONTENT_TYPES, Catalogue
+from service.catalogue import Catalogue
 from service.database import Database
 
 _STATIC = Path(__file__).parent / "static"

@@ -4,23 +4,17 @@ import os
 import secrets
 from pathlib import Path
 
+from engine import files
+from engine.errors import ConfigError
 from service.errors import ServiceError
 
 
 def read_token(file: Path) -> str:
-    """The token in a file, without the white space around it.
-
-    Raises:
-        ServiceError: there is no such file, or no token in it.
-    """
+    """The token in a file. Raises ServiceError if the file cannot be read or holds no usable token."""
     try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ServiceError(f"cannot read the token file {file}: {reason}") from error
-    if not token:
-        raise ServiceError(f"the token file {file} is empty: put the token on its first line")
-    return token
+        return files.read_token(file)
+    except ConfigError as error:
+        raise ServiceError(str(error)) from None
 
 
 def kept_token(file: Path) -> str:

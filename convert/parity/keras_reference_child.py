@@ -3,8 +3,7 @@
 PICTURES is a JSON list of files. OUT becomes float32 [pictures, tags], a row of NaN for a picture that cannot be read;
 a line goes to stdout after each. One picture is in memory at a time.
 
-Written after `deepdanbooru.data.load_image_for_evaluate`, `deepdanbooru.image.transform_and_pad_image` and
-`deepdanbooru.commands.evaluate.evaluate_image`.
+Written after `deepdanbooru.commands.evaluate.evaluate_image`.
 """
 
 import json
@@ -18,9 +17,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same figures on every machine
 
 import numpy as np
 import numpy.typing as npt
-import skimage.transform
 import tensorflow as tf
 
+from convert.parity.original import fit_as_the_original
 from convert.pictures import read
 
 _DECODED_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG")
@@ -37,13 +36,7 @@ def load(path: Path, height: int, width: int) -> npt.NDArray[np.float32]:
         pixels = tf.io.decode_png(data, channels=3)  # which decodes JPEG too
     elif (pixels := read(path)) is None:
         raise ValueError("unreadable")
-    area = tf.image.ResizeMethod.AREA
-    image = tf.image.resize(pixels, size=(height, width), method=area, preserve_aspect_ratio=True).numpy()
-    to_origin = skimage.transform.AffineTransform(translation=(-image.shape[1] * 0.5, -image.shape[0] * 0.5))
-    to_middle = skimage.transform.AffineTransform(translation=(width * 0.5, height * 0.5))
-    move = (to_origin + to_middle).inverse
-    moved = skimage.transform.warp(image, move, output_shape=(height, width), order=1, mode="edge")
-    return np.asarray(moved / 255.0, np.float32)[None]
+    return np.asarray(fit_as_the_original(pixels, height, width) / 255.0, np.float32)[None]
 
 
 def main(model: str, height: int, width: int, asked: str, out: str) -> None:

@@ -14,6 +14,7 @@ from convert.parity.comparison import THRESHOLD, Comparison, compare
 from convert.parity.keras_reference import has_keras, keras_scores
 from convert.parity.report import report
 from convert.pictures import Pictures
+from engine.errors import first_line
 from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
 from engine.types import Rgb, Scores
 
@@ -118,7 +119,7 @@ def _session(precision: Precision) -> Callable[[Rgb], Scores]:
     try:
         session = onnxruntime.InferenceSession(precision.file, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-        raise ConvertError(f"ONNX Runtime cannot use {precision.file}: {str(error).splitlines()[0]}.") from error
+        raise ConvertError(f"ONNX Runtime cannot use {precision.file}: {first_line(error)}.") from error
     return lambda pixels: np.asarray(session.run(["scores"], {"pixels": pixels})[0])
 
 

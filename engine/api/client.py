@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 import httpx
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.answers import Answer, NotNow, Reply, Yes, classify, shown_url
 from engine.api.messages import read_segment, segment_body
+from engine.api.token import Token
 from engine.errors import ApiAway, ApiError, ConfigError, Stopped, Unauthorized
 from engine.flow.channels import Stop
 from engine.types import Media

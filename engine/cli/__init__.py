@@ -1,27 +1,14 @@
-"""The command line: a module a command. Other rooms are reached from here alone, lazily, by one function each."""
+"""The command line: a module a command, all of them listed in `commands.py`. Nothing below imports from here."""
 
 import os
 import sys
-from importlib import metadata
 
-import typer
+from typer.core import TyperGroup
 
-from engine.cli import deliver, doctor, rooms, run, status, tag, tune
-from engine.cli.console import INTERRUPTED, say
+from engine.cli.commands import COMMANDS, LazyCommand
+from engine.cli.console import INTERRUPTED
 
-app = typer.Typer(
-    name="engine",
-    help="Tags tens of thousands of pictures with DeepDanbooru and posts the tags to a media API.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for module in (run, status, deliver, tag, tune, doctor, rooms):
-    module.register(app)
-
-OWN = "deepdanbooru-engine"
-ROOMS = ("engine", "convert", "service", "bench", "demo")
+HELP = "Tags tens of thousands of pictures with DeepDanbooru and posts the tags to a media API."
 
 
 def main() -> None:
@@ -29,19 +16,20 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows console or pipe may not speak UTF-8
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    for name, owner in shadowed().items():
-        say(f"warning: the package {owner} also brings a module named {name!r}: use a virtual environment of its own")
+    # Plain text, not rich's boxes: those alone would take as long as all the rest of `engine --help`.
+    engine = TyperGroup(
+        name="engine",
+        help=HELP,
+        commands={name: LazyCommand(name) for name in COMMANDS},
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     try:
-        app()
+        engine(prog_name="engine")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # a name that is still being looked up must not keep whoever pressed Ctrl-C
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)
         raise
-
-
-def shadowed() -> dict[str, str]:
-    """Our generic top-level names that another distribution claims too, with its name."""
-    owners = metadata.packages_distributions()
-    return {name: other for name in ROOMS for other in owners.get(name, []) if other != OWN}

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.api.access import warnings
+from engine.api.addresses import warnings
 from engine.api.client import MediaApi
 from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
 from engine.cli.dump import dump_on_signal
-from engine.cli.place import named_place
+from engine.cli.endpoints import named_endpoints
 from engine.cli.run import exit_code
 from engine.cli.settings import load, options
 from engine.cli.sinks import media_api
@@ -26,10 +26,6 @@ FLAGS = (
 )  # fmt: skip
 
 
-def register(app: typer.Typer) -> None:
-    app.command(help="Post what a run left in the outbox; needs neither model nor pictures.")(deliver)
-
-
 @options(RunConfig, *FLAGS)
 def deliver(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
@@ -38,7 +34,7 @@ def deliver(
     with sentences():
         settings = load(RunConfig, flags, config)
         log_to_stderr(settings.verbose)
-        where = named_place(settings, storage_needed=False)
+        where = named_endpoints(settings, storage_needed=False)
         must_exist(where.state)
         for sentence in warnings(where.api, where.token):
             say(f"warning: {sentence}")

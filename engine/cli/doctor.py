@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.api.access import warnings
+from engine.api.addresses import warnings
 from engine.api.client import MediaApi
-from engine.cli.console import FATAL, OK, sentences
-from engine.cli.place import Place, place
+from engine.cli.commands import shadows
+from engine.cli.console import FATAL, OK, say, sentences
+from engine.cli.endpoints import Endpoints, endpoints
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.errors import ConfigError, EngineError, MediumError, StorageError, Unreadable
@@ -19,17 +20,13 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.schema import explained
 from engine.model.folder import open_model
 from engine.model.open import open_session, session_config
-from engine.storage.folder import open_storage
+from engine.storage import open_storage
 from engine.types import Media
 
 SAMPLE = 20
 """Media asked for and read: enough to see that storage and catalogue belong together."""
 LARGEST = 1 << 30
 """Bytes of a file that is read to try."""
-
-
-def register(app: typer.Typer) -> None:
-    app.command(help="Check model, device, storage, API and token before a long run.")(doctor)
 
 
 @options(RunConfig)
@@ -41,7 +38,9 @@ def doctor(
         settings = load(RunConfig, flags, config)
         # One patient look, not a wait: a check that hangs says nothing.
         settings = settings.model_copy(update={"give_up_after": settings.give_up_after or 10.0})
-        with place(settings) as where:
+        for sentence in shadows():
+            say(f"warning: {sentence}")
+        with endpoints(settings) as where:
             checks = {
                 "model and device": lambda: _model(settings),
                 "storage": lambda: _storage(where),
@@ -69,13 +68,13 @@ def _model(settings: RunConfig) -> str:
     return f"{model.project}, {len(model.tags):,} tags, {session.precision} on {session.why}"
 
 
-def _storage(where: Place) -> str:
+def _storage(where: Endpoints) -> str:
     if not open_storage(where.storage).root_alive():
         raise StorageError(f"the storage root {where.storage} is not there: mount it")
     return f"{where.storage} is there"
 
 
-def _api(where: Place) -> str:
+def _api(where: Endpoints) -> str:
     api = MediaApi(where.api, where.token, Stop())
     try:
         page = api.segment(0, SAMPLE)
@@ -87,7 +86,7 @@ def _api(where: Place) -> str:
     return f"answers; {_readable(where, page)} (posting is not tried){said}"
 
 
-def _readable(where: Place, page: Sequence[Media]) -> str:
+def _readable(where: Endpoints, page: Sequence[Media]) -> str:
     """Some missing files are a catalogue's daily life; if none can be read, it belongs to another storage."""
     storage = open_storage(where.storage)
     failures = []
@@ -105,7 +104,7 @@ def _readable(where: Place, page: Sequence[Media]) -> str:
     return f"{read}, not all: {failures[0]}" if failures else read
 
 
-def _state(where: Place) -> str:
+def _state(where: Endpoints) -> str:
     with explained(where.state):
         if not where.state.exists():
             where.state.parent.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.api.access import warnings
+from engine.api.addresses import warnings
 from engine.api.client import MediaApi
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
 from engine.cli.dump import dump_on_signal
-from engine.cli.place import Place, place
+from engine.cli.endpoints import Endpoints, endpoints
 from engine.cli.settings import load, options
 from engine.cli.sinks import open_sinks
 from engine.config import RunConfig
@@ -31,13 +31,8 @@ from engine.pipeline import Parts, Pipeline
 from engine.report.progress import ProgressLine
 from engine.report.summary import Summary
 from engine.stages.source import last_id
-from engine.storage.folder import open_storage
+from engine.storage import open_storage
 from engine.types import Outcome
-
-
-def register(app: typer.Typer) -> None:
-    app.command(help="Tag all media of a catalogue and post the tags; the same command goes on where it ended.")(run)
-    app.command(help="Tag all media again, with another model or threshold; takes the flags of `engine run`.")(retag)
 
 
 @options(RunConfig)
@@ -63,13 +58,13 @@ def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
         if settings.model is None:
             raise ConfigError("--model is missing: the folder that `engine convert` wrote")
         model = open_model(settings.model)
-        with place(settings) as where:
+        with endpoints(settings) as where:
             summary = tag_catalogue(settings, model, where, again=again)
         report(settings, summary)
         raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
 
 
-def tag_catalogue(settings: RunConfig, model: Model, where: Place, *, again: bool = False) -> Summary:
+def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again: bool = False) -> Summary:
     """Build the engine, run it to the end of the catalogue, empty the outbox; the run in figures.
 
     `again` makes all media of the ledger pending first, and takes the settings as its new fingerprint.

@@ -23,7 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from engine.api.access import Token
+from engine.api.token import Token
 from engine.errors import ConfigError
 
 C = TypeVar("C", bound=BaseModel)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli.console import printable, sentences
-from engine.cli.place import state_file
+from engine.cli.endpoints import state_file
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.ledger.schema import LedgerView
@@ -24,10 +24,6 @@ MEANING = {
     Outcome.REJECTED: "the API refused the tags",
     Outcome.SKIPPED: "no pictures",
 }
-
-
-def register(app: typer.Typer) -> None:
-    app.command(help="What the ledger holds, by outcome, with the reasons of failures.")(status)
 
 
 @options(RunConfig, "state", "segment_url", "library", "json_output")

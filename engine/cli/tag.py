@@ -27,10 +27,6 @@ FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_fi
 THRESHOLD = 0.5
 
 
-def register(app: typer.Typer) -> None:
-    app.command(help="Print the tags of pictures and folders, like `deepdanbooru evaluate`.")(tag)
-
-
 @options(RunConfig, "model", *FLAGS)
 def tag(
     paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],

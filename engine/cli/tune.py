@@ -1,33 +1,30 @@
 """`engine tune`: finds by measuring what the defaults only guess, and writes it into engine.toml."""
 
 import json
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
+import tomlkit
 import typer
 from rich.console import Console
 from rich.table import Table
+from tomlkit.exceptions import TOMLKitError
 
 from engine.cli.console import log_to_stderr, say, sentences
 from engine.cli.settings import load, options, settings_file
 from engine.cli.tag import pictures as listed
 from engine.cli.trials import MARGIN, Bench, Settings, Trial, race, rendered_pictures, winner
 from engine.config import RunConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, first_line
+from engine.files import replacing
 from engine.machine import cores
 from engine.model.devices.vram import LARGEST
 from engine.model.folder import Model, open_model
 
 TUNED = ("batch_size", "intra_op_threads", "decode_threads", "workspace", "submitters")
 FLAGS = ("device", "precision", "vram_limit", "verbose")
-
-
-def register(app: typer.Typer) -> None:
-    app.command(help="Measure which batch size and threads are fastest here, and write them into engine.toml.")(tune)
 
 
 @options(RunConfig, "model", *FLAGS)
@@ -122,26 +119,12 @@ def show(title: str, trials: Sequence[Trial]) -> Sequence[Trial]:
 
 def write(file: Path, found: Settings) -> None:
     """Put keys into a TOML file and leave the rest as it is, comments too. Raises `ConfigError` where that fails."""
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    before = tomllib.loads(text)
-    lines = text.splitlines()
-    for key, value in found.items():
-        line = f"{key} = {json.dumps(value)}"
-        at = [number for number, old in enumerate(lines) if re.match(rf"\s*{key}\s*=", old)]
-        if at:
-            lines[at[0]] = line
-        else:
-            lines.insert(next((n for n, old in enumerate(lines) if old.lstrip().startswith("[")), len(lines)), line)
-    text = "\n".join(lines) + "\n"
     try:
-        good = tomllib.loads(text) == {**before, **found}
-    except tomllib.TOMLDecodeError:
-        good = False
-    if not good:
-        raise ConfigError(f"{file} is written in a way that cannot be changed safely: set {dict(found)} there yourself")
-    part = file.with_name(f".{file.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written ({error.strerror}): set {dict(found)} there yourself") from None
+        text = file.read_bytes().decode("utf-8") if file.exists() else ""
+        document = tomlkit.parse(text if text.endswith("\n") or not text else text + "\n")
+        document.update(found)
+        with replacing(file) as part:
+            part.write_bytes(tomlkit.dumps(document).encode("utf-8"))
+    except (OSError, ValueError, TOMLKitError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or first_line(error)
+        raise ConfigError(f"{file} cannot be written ({reason}): set {dict(found)} there yourself") from None

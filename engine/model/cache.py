@@ -25,6 +25,7 @@ from typing import Any
 
 import platformdirs
 
+from engine.files import replacing
 from engine.model.folder import Precision, check_file
 from engine.model.onnx_runtime import Ort
 
@@ -148,9 +149,8 @@ class _Entry:
     def seal(self, source: Path) -> None:
         """Note size and time of the entry's files, and of the model file they were made from, in entry.json."""
         content = {"source": _stamp(source), "model": _stamp(self.model), "weights": _stamp(self.weights)}
-        part = self.folder / f".entry-{uuid.uuid4().hex}"
-        part.write_text(json.dumps(content), encoding="utf-8")
-        part.replace(self.folder / "entry.json")
+        with replacing(self.folder / "entry.json") as part:
+            part.write_text(json.dumps(content), encoding="utf-8")
 
     def is_whole(self) -> bool:
         """Whether the files are as they were written. ONNX Runtime would crash on a mapped file that was cut short."""

@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import Any
 
-from engine.errors import SessionError
+from engine.errors import SessionError, first_line
 
 Ort = Any
 """The onnxruntime module, or an object of one of its classes. It has no type hints, so the name stands in for them."""
@@ -71,11 +71,6 @@ def _owns_package(distribution: str) -> bool:
         return False
     # conda's and Linux distributions' packages keep no list of their files; their metadata has to do.
     return files is None or any(file.parts[:2] == ("onnxruntime", "__init__.py") for file in files)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, 300 characters at most; its type's name if it has no message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

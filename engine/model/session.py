@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.errors import SessionError
+from engine.errors import SessionError, first_line
 from engine.model.cache import cache_folder
-from engine.model.onnx_runtime import Ort, first_line, is_out_of_memory
+from engine.model.onnx_runtime import Ort, is_out_of_memory
 from engine.model.runners import Pixels, Runner
 from engine.types import Scores
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from engine.errors import MediumError, Undecodable
+from engine.errors import MediumError, Undecodable, first_line
 from engine.pictures.sniff import Header, probe
 from engine.types import Rgb
 
@@ -61,7 +61,7 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
     except MemoryError as error:
         raise Undecodable(f"not enough memory for {header.width} x {header.height} pixels") from error
     except Exception as error:  # whatever a decoder makes of a broken file is that file's outcome
-        raise Undecodable(f"broken {header.format}: {_first_line(error)}") from error
+        raise Undecodable(f"broken {header.format}: {first_line(error)}") from error
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise Undecodable(f"broken {header.format}: decoded to {rgb.shape} of {rgb.dtype}")
     return np.ascontiguousarray(rgb)
@@ -137,7 +137,3 @@ def _avif(data: bytes) -> Rgb:
 
 
 _DECODERS = {"jpeg": _jpeg, "png": _png, "avif": _avif}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -16,11 +16,26 @@ class Header(NamedTuple):
     height: int
 
 
-PICTURE_SUFFIXES = frozenset(
-    f".{suffix}"
-    for group in ("jpg jpeg jpe jfif", "png apng", "gif bmp dib", "webp avif", "tif tiff", "jp2 j2k heic heif jxl")
-    for suffix in group.split()
-)
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
+    ".png": "image/png",
+    ".apng": "image/apng",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".dib": "image/bmp",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".jp2": "image/jp2",
+    ".j2k": "image/j2c",
+}
+"""The suffixes of pictures that can be decoded, in lower case, and what HTTP calls their content."""
+
+PICTURE_SUFFIXES = frozenset(CONTENT_TYPES) | {".heic", ".heif", ".jxl"}
 """A key that ends so claims to be a picture: if its content is none, that is a failure and not a skipped sidecar."""
 
 _OTHERS = (  # what else lies in picture folders, to name it

@@ -13,7 +13,7 @@ from engine.flow.channels import Channel, Meter, Stop, WeightedSemaphore
 from engine.stages.batch import Batcher
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import Ticket
-from engine.storage.folder import Storage
+from engine.storage import Storage
 from engine.types import Rgb
 
 Loaded = tuple[Ticket, bytes]

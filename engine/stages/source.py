@@ -9,7 +9,7 @@ from typing import Protocol
 from engine.config import RunConfig, Waits
 from engine.flow.channels import Channel, Meter, Stop
 from engine.stages.ticket import InFlight, Ticket
-from engine.storage.folder import Storage
+from engine.storage import Storage
 from engine.types import FileState, Media, Outcome, Position
 
 RETRIED = (Outcome.FAILED, Outcome.REJECTED)

@@ -8,7 +8,7 @@ from engine.config import WAITS, Waits
 from engine.errors import StorageError
 from engine.flow.channels import Stop
 from engine.stages.ticket import Ticket
-from engine.storage.folder import Storage
+from engine.storage import Storage
 
 
 class RootWatch:

@@ -1,7 +1,4 @@
-"""A storage key becomes bytes: a folder (a NAS share, a disk) or an S3 bucket, and never a byte from outside of it.
-
-What a key may say is in `keys.py`.
-"""
+"""Pictures in a folder: a NAS share, a disk. Never a byte from outside of it; what a key may say is in `keys.py`."""
 
 import errno
 import json
@@ -9,48 +6,12 @@ import os
 import stat
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 from engine.errors import StorageError, Unreadable
-from engine.storage.keys import decoded_key, key_parts, refused, short, too_large
+from engine.storage.keys import key_parts, refused, short, too_large, with_spellings
 from engine.types import FileState
 
 _VERIFIED_FOLDERS = 1 << 16  # remembered, about 10 MB at most: a root of 256 x 256 hashed folders fits
-
-
-class Storage(Protocol):
-    """Where the pictures lie. Used by many threads at once."""
-
-    def read(self, key: str, *, max_bytes: int) -> bytes:
-        """Returns the whole file of a key.
-
-        Raises:
-            Unreadable: no such file (`missing` is set), a key that is refused, a larger file than `max_bytes`, or
-                the operating system says no.
-        """
-
-    def state(self, key: str) -> FileState | None:
-        """Size and time of a key's file, to notice that it was replaced; None where there is none. Never raises."""
-
-    def root_alive(self) -> bool:
-        """Tells a root that vanished (an unmounted share) from files that are missing in it. May take long, or hang."""
-
-
-def open_storage(root: str) -> Storage:
-    """Opens a folder (`/mnt/nas/bucket`, `D:\\bucket`, `\\\\NAS\\share\\bucket`) or `s3://bucket[/prefix]`.
-
-    Raises:
-        StorageError: there is no such folder, it is a MinIO data folder, or S3 needs the extra `s3`.
-    """
-    if not root.lower().startswith("s3://"):
-        return FolderStorage(root)
-    try:
-        from engine.storage.objects import S3Storage
-    except ImportError as error:
-        raise StorageError(
-            f"The storage {root} needs the extra `s3`: pip install 'deepdanbooru-engine[s3]'."
-        ) from error
-    return S3Storage(root)
 
 
 class FolderStorage:
@@ -65,26 +26,19 @@ class FolderStorage:
 
     def __init__(self, root: str) -> None:
         if not Path(root).is_dir():
-            raise StorageError(f"The storage root {root} is not a folder: is the share mounted, and the path right?")
+            raise StorageError(f"the storage root {root} is not a folder: is the share mounted, and the path right?")
         _refuse_minio(Path(root))
         self._root = os.path.realpath(_extended(str(Path(root).absolute()))).rstrip(os.sep)
         self._holds_folder = lru_cache(_VERIFIED_FOLDERS)(self._holds)
 
     def read(self, key: str, *, max_bytes: int) -> bytes:
         """Returns the whole file of a key; percent signs are literal first, and decoded if that file is missing."""
-        parts = key_parts(key)
-        try:
-            return self._read(parts, key, max_bytes)
-        except Unreadable as error:
-            decoded = decoded_key(key)
-            if not error.missing or decoded is None:
-                raise
-        return self._read(key_parts(decoded), key, max_bytes)
+        return with_spellings(key, lambda spelled: self._read(key_parts(spelled), key, max_bytes))
 
     def state(self, key: str) -> FileState | None:
         """Size and time of a key's file; links are not followed, so nothing outside the root is told."""
         try:
-            status = os.lstat(os.sep.join((self._root, *key_parts(key))))  # noqa: PTH118 - as in _read
+            status = with_spellings(key, self._status)
         except (Unreadable, OSError, ValueError):
             return None
         return FileState(status.st_size, status.st_mtime)
@@ -96,6 +50,12 @@ class FolderStorage:
                 return next(entries, None) is not None
         except OSError:
             return False
+
+    def _status(self, key: str) -> os.stat_result:
+        try:
+            return os.lstat(os.sep.join((self._root, *key_parts(key))))  # noqa: PTH118 - as in _read
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Unreadable(f"no such file: {short(key)}", missing=True) from error
 
     def _read(self, parts: tuple[str, ...], key: str, max_bytes: int) -> bytes:
         path = os.sep.join((self._root, *parts))  # noqa: PTH118 - never Path: it would read the parts once more
@@ -185,6 +145,6 @@ def _refuse_minio(root: Path) -> None:
             continue
         if isinstance(kind, str) and kind.startswith("xl"):
             raise StorageError(
-                f"The storage root {root} is a data folder of MinIO, whose objects are no picture files: "
-                f"give the storage as s3://{root.name} instead, with AWS_ENDPOINT_URL and the keys in the environment."
+                f"the storage root {root} is a data folder of MinIO, whose objects are no picture files: "
+                f"give the storage as s3://{root.name} instead, with AWS_ENDPOINT_URL and the keys in the environment"
             )

@@ -6,9 +6,13 @@ rules, before any of it reaches a file system.
 
 import os
 import re
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import unquote
 
 from engine.errors import Unreadable
+
+T = TypeVar("T")
 
 _MAX_KEY = 4000  # characters; the longest path that a file system takes is 4,096 bytes
 
@@ -50,13 +54,22 @@ def key_parts(key: str, *, windows: bool = os.name == "nt") -> tuple[str, ...]:
     return parts
 
 
-def decoded_key(key: str) -> str | None:
-    """The key with its percent signs decoded, once; None if that changes nothing or gives no text."""
+def with_spellings(key: str, look: Callable[[str], T]) -> T:
+    """What `look` finds by the key as it is; where it finds nothing, by the key with its percent signs decoded, once.
+
+    Raises:
+        Unreadable: what `look` raised: for the decoded key, if that is another and the first was `missing`.
+    """
     try:
-        decoded = unquote(key, errors="strict")
-    except UnicodeDecodeError:
-        return None
-    return decoded if decoded != key else None
+        return look(key)
+    except Unreadable as error:
+        try:
+            decoded = unquote(key, errors="strict")
+        except UnicodeDecodeError:  # it gives no text
+            decoded = key
+        if not error.missing or decoded == key:
+            raise
+    return look(decoded)
 
 
 def short(key: str) -> str:

@@ -1,13 +1,14 @@
 """Pictures in an S3 bucket (MinIO and its like included), by obstore; needs the extra `s3`."""
 
 from datetime import timedelta
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from engine.errors import StorageError, Unreadable
-from engine.storage.keys import decoded_key, key_parts, short, too_large
+from engine.errors import StorageError, Unreadable, first_line
+from engine.storage.keys import key_parts, short, too_large, with_spellings
 from engine.types import FileState
 
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}  # obstore's own: 10 times, 180 s
@@ -21,23 +22,16 @@ class S3Storage:
             # Plain HTTP only happens where AWS_ENDPOINT_URL says so: a NAS in one's own network.
             self._store = S3Store.from_url(root, client_options={"allow_http": True}, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
-            raise StorageError(f"The storage {root} cannot be used: {_first_line(error)}") from error
+            raise StorageError(f"the storage {root} cannot be used: {first_line(error)}") from error
 
     def read(self, key: str, *, max_bytes: int) -> bytes:
         """Returns the whole object of a key; percent signs are literal first, and decoded if that object is missing."""
-        parts = key_parts(key, windows=False)
-        try:
-            return self._read(parts, key, max_bytes)
-        except Unreadable as error:
-            decoded = decoded_key(key)
-            if not error.missing or decoded is None:
-                raise
-        return self._read(key_parts(decoded, windows=False), key, max_bytes)
+        return with_spellings(key, lambda spelled: self._read(_path(spelled), key, max_bytes))
 
     def state(self, key: str) -> FileState | None:
         """Size and time of a key's object; None where there is none."""
         try:
-            head = obstore.head(self._store, "/".join(key_parts(key, windows=False)))
+            head = with_spellings(key, self._head)
         except (Unreadable, OSError, BaseError, ValueError):
             return None
         return FileState(head["size"], head["last_modified"].timestamp())
@@ -51,9 +45,15 @@ class S3Storage:
         except BaseError:
             return False
 
-    def _read(self, parts: tuple[str, ...], key: str, max_bytes: int) -> bytes:
+    def _head(self, key: str) -> Any:  # noqa: ANN401 - obstore's ObjectMeta
         try:
-            answer = obstore.get(self._store, "/".join(parts))
+            return obstore.head(self._store, _path(key))
+        except (FileNotFoundError, NotFoundError) as error:
+            raise Unreadable(f"no such object: {short(key)}", missing=True) from error
+
+    def _read(self, path: str, key: str, max_bytes: int) -> bytes:
+        try:
+            answer = obstore.get(self._store, path)
             size = answer.meta["size"]
             if size > max_bytes:
                 raise too_large(size, max_bytes)
@@ -61,8 +61,9 @@ class S3Storage:
         except (FileNotFoundError, NotFoundError) as error:
             raise Unreadable(f"no such object: {short(key)}", missing=True) from error
         except (BaseError, ValueError) as error:
-            raise Unreadable(f"cannot read {short(key)}: {_first_line(error)}", fleeting=True) from error
+            raise Unreadable(f"cannot read {short(key)}: {first_line(error)}", fleeting=True) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+def _path(key: str) -> str:
+    """The object's name in the bucket; no operating system reads it, so Windows' rules do not count."""
+    return "/".join(key_parts(key, windows=False))

@@ -6,9 +6,10 @@ from http import HTTPStatus
 
 import pytest
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.answers import BadRecords, NotNow, Reply, TooLarge, Yes, classify
 from engine.api.client import MediaApi
+from engine.api.token import Token
 from engine.errors import Unauthorized, WrongAddress
 from engine.ledger.ledger import Ledger
 from engine.types import Media, TagScore

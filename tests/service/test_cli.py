@@ -118,7 +118,7 @@ def test_serve_says_one_sentence(run, library, tmp_path):
             "does not exist": ["--library", tmp_path / "nowhere"],
             "is a file": ["--library", library / "a.jpg"],
             "--token-file": ["--library", library, "--db", library / "a.jpg" / "x.db"],
-            "cannot read the token file": ["--library", library, "--token-file", tmp_path / "none"],
+            "cannot be read": ["--library", library, "--token-file", tmp_path / "none"],
             "is no model folder": ["--library", library, "--model", tmp_path],
         }
         for sentence, arguments in cases.items():

@@ -2,11 +2,14 @@
 
 import base64
 import io
+from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
+from engine.pictures.decode import decode
+from engine.pictures.sniff import CONTENT_TYPES
 from service.embedded import embedded
 from tests.service.conftest import NAMES, draw, record
 
@@ -67,6 +70,26 @@ def test_summary_counts(http, tagged, library):
         "tags": 5,
         "categories": ["General", "System"],
     }
+
+
+def test_what_the_engine_decodes_is_listed_and_served(tmp_path):
+    library = tmp_path / "library"
+    for suffix in CONTENT_TYPES:
+        drawn = draw(library / f"picture{suffix}".replace(".dib", ".bmp"))  # Pillow's .dib has no file header
+        decode(drawn.replace(library / f"picture{suffix}").read_bytes(), suffix)
+    draw(library / "picture.bmp")
+    with (
+        embedded(library, db=tmp_path / "library.db", rescan=0) as service,
+        httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.token}"}) as client,
+    ):
+        answer = client.post(service.segment_url, json={"segmentStart": 0, "limit": 100})
+        served = {
+            Path(item["storageUrl"]).suffix: client.get(f"/picture/{item['id']}").headers["content-type"]
+            for item in answer.json()["data"]
+        }
+    assert set(served) == set(CONTENT_TYPES)
+    kinds = {".jpe": "image/jpeg", ".apng": "image/apng", ".dib": "image/bmp", ".jp2": "image/jp2", ".j2k": "image/j2c"}
+    assert {suffix: served[suffix] for suffix in kinds} == kinds
 
 
 def test_originals_and_thumbnails_come_by_id(http, ids, library):

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
 from engine.api.messages import similarity
+from engine.api.token import Token
 from engine.delivery.chunks import Entry, Limits
 from engine.delivery.loop import Delivery
 from engine.ledger.ledger import Ledger

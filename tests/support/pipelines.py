@@ -12,7 +12,7 @@ from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Parts, Pipeline
 from engine.sink import Sink
-from engine.storage.folder import Storage, open_storage
+from engine.storage import Storage, open_storage
 from engine.types import FileState, Media, Preprocessing
 from tests.support.ledgers import Waiting
 from tests.support.sessions import CATEGORIES, TAGS, ColourSession

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import first_line
 from engine.model.devices.device import Unavailable
-from engine.model.onnx_runtime import ERROR, FATAL, Ort, first_line
+from engine.model.onnx_runtime import ERROR, FATAL, Ort
 
 PROVIDER = "CUDAExecutionProvider"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from engine.errors import EngineError, ModelError, SessionError
+from engine.errors import EngineError, ModelError, SessionError, first_line
 from engine.model.folder import Model, Precision
-from engine.model.onnx_runtime import Ort, first_line, is_out_of_memory
+from engine.model.onnx_runtime import Ort, is_out_of_memory
 from engine.model.runners import input_dtype
 from engine.model.session import Placement, SessionConfig
 

@@ -8,7 +8,6 @@ kept on disk. None of this was measured on a GPU.
 import hashlib
 import json
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.files import replacing
 from engine.model.runners import Pixels, Runner
 from engine.types import Scores
 
@@ -72,7 +72,6 @@ def remembered(folder: Path, key: tuple[str, ...], check: Callable[[], Verdict])
     verdict = check()
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{uuid.uuid4().hex}")
-        part.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-        part.replace(file)
+        with replacing(file) as part:
+            part.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
     return verdict

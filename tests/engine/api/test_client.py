@@ -2,21 +2,23 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.answers import BadRecords, NotNow, TooLarge, Yes
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, record_body
-from engine.errors import ApiAway, ApiError, Stopped, Unauthorized, WrongAddress
+from engine.api.token import Token
+from engine.errors import ApiAway, ApiError, ConfigError, Stopped, Unauthorized, WrongAddress
 from engine.flow.channels import Stop
 from engine.types import Media, TagScore
-from tests.support.media_server import LOGIN_PAGE, MediaServer, always, at
+from tests.support.media_server import LOGIN_PAGE, MediaServer, always, at, randomly
 from tests.support.media_server import Reply as Told
 
 SECRET = "a-token-for-tests"
@@ -196,4 +198,31 @@ def test_an_endless_answer_to_a_post_is_not_a_yes() -> None:
         api = api_for(server, max_answer_bytes=10_000)
         with pytest.raises(ApiError, match="more than 10000 bytes"):
             post(api)
+        api.close()
+
+
+# TLS and proxies.
+
+
+def test_tls_is_verified_and_an_own_authority_possible(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    with MediaServer([(1, "a")], tls=context) as server:
+        api = api_for(server)
+        with pytest.raises(ApiError, match="ca_file"):
+            api.segment(0, 1)
+        api.close()
+        api = api_for(server, ca_file=PEM)
+        assert api.segment(0, 1)
+        api.close()
+    with pytest.raises(ConfigError, match="certificate file"):
+        api_for(server, ca_file=tmp_path / "none.pem")
+
+
+def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with MediaServer([(1, "a")], randomly(0.0, [Told(500)])) as server:
+        api = api_for(server, give_up_after_s=0.0)
+        assert api.segment(0, 1)
         api.close()

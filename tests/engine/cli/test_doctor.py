@@ -20,10 +20,11 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def doctor(
-    server: MediaServer, model: Path, storage: Path, state: Path, token: str = TOKEN
+    server: MediaServer, model: Path, storage: Path, state: Path, token: str = TOKEN, path: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    place = ["--storage", str(storage), "--state", str(state)]
-    return run([*ENGINE, "doctor", "--model", str(model), *urls(server), *place], ENGINE_API_TOKEN=token)
+    named = ["--storage", str(storage), "--state", str(state)]
+    arguments = [*ENGINE, "doctor", "--model", str(model), *urls(server), *named]
+    return run(arguments, ENGINE_API_TOKEN=token, PYTHONPATH=path)
 
 
 def test_all_is_well_and_no_state_file_is_made(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -32,6 +33,17 @@ def test_all_is_well_and_no_state_file_is_made(tiny_model: Path, pictures: Path,
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.count("ok    ") == 4 and "3 of the first 3 media can be read" in found.stdout
     assert not (tmp_path / "s.db").exists()
+
+
+def test_a_package_of_the_same_name_is_told(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+    info = tmp_path / "someone_elses-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someone-elses\nVersion: 1.0\n", encoding="utf-8")
+    (info / "top_level.txt").write_text("bench\n", encoding="utf-8")
+    with MediaServer([(number, f"{number}.jpg") for number in range(3)]) as server:
+        found = doctor(server, tiny_model, pictures, tmp_path / "s.db", path=str(tmp_path))
+    assert found.returncode == 0  # as long as it is ours that is found
+    assert "warning: the package someone-elses also brings a module named 'bench'" in found.stderr
 
 
 def test_a_missing_file_is_told_and_no_failure(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:

@@ -97,26 +97,53 @@ def test_rendered_pictures_are_pictures() -> None:
     [
         ("", "batch_size = 8\nworkspace = false\n"),
         ("# mine\nthreshold = 0.4  # less\n", "# mine\nthreshold = 0.4  # less\nbatch_size = 8\nworkspace = false\n"),
-        ("workspace=true\nbatch_size = 1\nquiet = true\n", "workspace = false\nbatch_size = 8\nquiet = true\n"),
+        ("workspace=true\nbatch_size = 1  # a guess\n", "workspace=false\nbatch_size = 8  # a guess\n"),
         ('ok_codes = [\n"0",\n"ä"]', 'ok_codes = [\n"0",\n"ä"]\nbatch_size = 8\nworkspace = false\n'),
+        ('"batch_size" = 1\r\nquiet = true\r\n', '"batch_size" = 8\r\nquiet = true\r\nworkspace = false\n'),
+        (
+            "limit = 1\n\n[mine]\nbatch_size = 1\n",
+            "limit = 1\nbatch_size = 8\nworkspace = false\n\n[mine]\nbatch_size = 1\n",
+        ),
+        (
+            'storage = """\nbatch_size = 3\n"""\n',
+            'storage = """\nbatch_size = 3\n"""\nbatch_size = 8\nworkspace = false\n',
+        ),
     ],
 )
 def test_keys_are_written_and_the_rest_is_left(tmp_path: Path, before: str, after: str) -> None:
     file = tmp_path / "engine.toml"
     if before:
-        file.write_text(before, encoding="utf-8")
+        file.write_bytes(before.encode())
     write(file, {"batch_size": 8, "workspace": False})
-    assert file.read_text(encoding="utf-8") == after
+    assert file.read_bytes().decode() == after
+    assert tomllib.loads(after) == {**tomllib.loads(before), "batch_size": 8, "workspace": False}
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_file_that_cannot_be_changed_safely_is_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"batch_size = \n", b"x = 1\nx = 2\n", b"storage = '\xe4'\n"])
+def test_a_file_that_is_no_toml_is_left(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "engine.toml"
-    text = 'storage = """\nbatch_size = 3\n"""\n'
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"set {'batch_size': 8} there yourself"):
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"cannot be written .*set {'batch_size': 8} there yourself") as caught:
         write(file, {"batch_size": 8})
-    assert file.read_text(encoding="utf-8") == text
+    assert "\n" not in str(caught.value)
+    assert file.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be replaced there")
+def test_who_reads_the_file_meanwhile_has_it_whole(tmp_path: Path) -> None:
+    file = tmp_path / "engine.toml"
+    file.write_text("threshold = 0.4\n", encoding="utf-8")
+    with file.open(encoding="utf-8") as reader:
+        write(file, {"batch_size": 8})
+        assert reader.read() == "threshold = 0.4\n"
+    assert "batch_size = 8" in file.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be written \(.+\): set {'batch_size': 8} there yourself"):
+        write(tmp_path / "gone" / "engine.toml", {"batch_size": 8})
 
 
 # The command

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.client import MediaApi
+from engine.api.token import Token
 from engine.delivery.chunks import Limits
 from engine.delivery.loop import Delivery
 from engine.errors import LedgerError

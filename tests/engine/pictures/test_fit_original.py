@@ -25,18 +25,11 @@ SHAPES = [
 
 @pytest.fixture(scope="module")
 def original():
-    """`load_image_for_evaluate` after decoding: uint8 [h, w, 3] to float32 or float64, 0..255."""
-    tf = pytest.importorskip("tensorflow")
-    transform = pytest.importorskip("skimage.transform")
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("skimage")
+    from convert.parity.original import fit_as_the_original
 
-    def run(rgb, height, width):
-        image = tf.image.resize(rgb, (height, width), tf.image.ResizeMethod.AREA, preserve_aspect_ratio=True).numpy()
-        to_origin = transform.AffineTransform(translation=(-image.shape[1] * 0.5, -image.shape[0] * 0.5))
-        to_middle = transform.AffineTransform(translation=(width * 0.5, height * 0.5))
-        move = to_origin + to_middle
-        return transform.warp(image, move.inverse, output_shape=(height, width), order=1, mode="edge")
-
-    return run
+    return fit_as_the_original
 
 
 def picture(rows, columns):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.answers import BadRecords, Rejection, TooLarge, Yes
 from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, record_body, similarity
+from engine.api.token import Token
 from engine.delivery.chunks import Limits
 from engine.delivery.loop import Delivery
 from engine.errors import Unauthorized, WrongAddress

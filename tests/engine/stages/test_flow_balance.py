@@ -16,7 +16,7 @@ from engine.errors import Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Pipeline
-from engine.storage.folder import open_storage
+from engine.storage import open_storage
 from engine.types import FileState, Outcome
 from tests.support.ledgers import outbox
 from tests.support.pipelines import Catalogue, build, draw

@@ -14,7 +14,7 @@ from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Pipeline
 from engine.stages.load import SMALLEST
-from engine.storage.folder import open_storage
+from engine.storage import open_storage
 from engine.types import FileState, Outcome, Tagged
 from tests.support.ledgers import Waiting, outbox, tags
 from tests.support.pipelines import QUICK, Catalogue, build

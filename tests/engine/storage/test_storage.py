@@ -1,5 +1,6 @@
 """Keys against real folders: what is read, what is refused, and that nothing outside of the root is ever read."""
 
+import importlib
 import json
 import os
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StorageError, Unreadable
-from engine.storage.folder import FolderStorage, _extended, open_storage
-from engine.storage.keys import key_parts
+from engine.storage import FOLDER, STORAGES, Storage, open_storage
+from engine.storage.folder import FolderStorage, _extended
+from engine.storage.keys import key_parts, with_spellings
 
 SECRET = b"outside of the root"
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file names or links")
@@ -115,6 +117,27 @@ def test_percent_signs_are_decoded_once(root, key):
     assert caught.value.missing
 
 
+def test_a_file_is_looked_at_by_the_spelling_that_reads_it(root):
+    (root / "a b.jpg").write_bytes(b"decoded")
+    state = open_storage(str(root)).state("a%20b.jpg")
+    assert state and state.size == len(b"decoded")
+    assert open_storage(str(root)).state("a%20c.jpg") is None
+    assert open_storage(str(root)).state("%2e%2e/secret.jpg") is None
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_only_a_missing_file_has_another_spelling(missing):
+    asked = []
+
+    def look(key):
+        asked.append(key)
+        raise Unreadable("says no", missing=missing)
+
+    with pytest.raises(Unreadable, match="says no"):
+        with_spellings("a%20b", look)
+    assert asked == (["a%20b", "a b"] if missing else ["a%20b"])
+
+
 @pytest.mark.parametrize("key", ["ab/two.jpg", "cd/one.jpg", "ab/one.jpg/three.jpg"])
 def test_a_missing_file_says_so(root, key):
     with pytest.raises(Unreadable, match="no such file") as caught:
@@ -199,6 +222,37 @@ def test_no_descriptor_is_left_open(root):
     before = len(list(Path("/proc/self/fd").iterdir()))
     attempt()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("root", ["ftp://nas/pictures", "FTP://nas/pictures", "file:///mnt/nas", "webdav+tls://nas/"])
+def test_an_unknown_scheme_is_told_with_the_known_ones(root):
+    with pytest.raises(StorageError) as caught:
+        open_storage(root)
+    assert str(caught.value) == (f"the storage {root} is of an unknown kind: give a folder or s3://bucket/prefix")
+
+
+@pytest.mark.parametrize("root", ["D:/pictures", "D://pictures", "\\\\NAS\\share", "re:zero"])
+def test_what_is_no_url_is_a_folder(root):
+    with pytest.raises(StorageError, match="is not a folder"):
+        open_storage(root)
+
+
+@pytest.mark.parametrize("kind", [FOLDER, *STORAGES.values()], ids=lambda kind: kind.name)
+def test_every_kind_is_a_storage_or_names_its_extra(kind):
+    try:
+        module = importlib.import_module(kind.module)
+    except ImportError:
+        assert kind.extra
+        scheme = next(scheme for scheme, it in STORAGES.items() if it is kind)
+        with pytest.raises(StorageError, match=rf"deepdanbooru-engine\[{kind.extra}\]"):
+            open_storage(f"{scheme}://bucket")
+    else:
+        assert all(callable(getattr(getattr(module, kind.name), name)) for name in ("read", "state", "root_alive"))
+
+
+def test_a_folder_is_a_storage(root):
+    storage: Storage = FolderStorage(str(root))  # mypy holds the class against the protocol
+    assert storage.root_alive()
 
 
 def test_an_absent_root_is_the_storages_fault(tmp_path):

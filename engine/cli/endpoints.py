@@ -10,10 +10,11 @@ from typing import cast
 
 import platformdirs
 
-from engine.api.access import ApiConfig, Token
+from engine.api.addresses import ApiConfig
 from engine.api.answers import shown_url
+from engine.api.token import Token
+from engine.cli.commands import import_function
 from engine.cli.console import say
-from engine.cli.rooms import room
 from engine.cli.settings import api_token
 from engine.config import RunConfig
 from engine.errors import ConfigError
@@ -22,7 +23,7 @@ APP = "deepdanbooru-engine"
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoints:
     """Where media come from and tags go to; `service` names the catalogue whose media a ledger speaks of."""
 
     service: str
@@ -33,10 +34,10 @@ class Place:
 
 
 @contextmanager
-def place(settings: RunConfig) -> Iterator[Place]:
+def endpoints(settings: RunConfig) -> Iterator[Endpoints]:
     """The media API and the storage: those named, or the embedded service for a folder."""
     with ExitStack() as stack:
-        where = _embedded(settings, stack) if settings.library else named_place(settings)
+        where = _embedded(settings, stack) if settings.library else named_endpoints(settings)
         if settings.dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-")))
             where = replace(where, state=folder / "ledger.db")
@@ -44,7 +45,7 @@ def place(settings: RunConfig) -> Iterator[Place]:
 
 
 def default_state(key: str) -> Path:
-    """The ledger's place in the user's data folder; one for each catalogue."""
+    """The ledger's file in the user's data folder; one for each catalogue."""
     return (
         platformdirs.user_data_path(APP, appauthor=False) / f"ledger-{hashlib.sha256(key.encode()).hexdigest()[:12]}.db"
     )
@@ -55,7 +56,7 @@ def state_file(settings: RunConfig) -> Path:
     if settings.state:
         return settings.state
     if settings.library:
-        return library_state(room("service.database", "default_path", "service")(settings.library))
+        return library_state(import_function("service.database", "default_path", "service")(settings.library))
     if settings.segment_url:
         return default_state(settings.segment_url)
     raise ConfigError("which ledger? Give --state FILE, --segment-url URL or --library FOLDER, as in the run")
@@ -66,7 +67,7 @@ def library_state(db: Path) -> Path:
     return db.with_suffix(".ledger.db")
 
 
-def named_place(settings: RunConfig, *, storage_needed: bool = True) -> Place:
+def named_endpoints(settings: RunConfig, *, storage_needed: bool = True) -> Endpoints:
     """The API, storage and state that the settings name. Raises `ConfigError` for what is missing."""
     missing = [
         flag
@@ -81,24 +82,24 @@ def named_place(settings: RunConfig, *, storage_needed: bool = True) -> Place:
     segment = settings.segment_url or post_url
     api = _api(settings, segment, settings.recognition_url or "", settings.recognition_bulk_url)
     token = api_token(settings.token_file)
-    return Place(shown_url(segment), api, token, settings.storage or "", state_file(settings))
+    return Endpoints(shown_url(segment), api, token, settings.storage or "", state_file(settings))
 
 
-def _embedded(settings: RunConfig, stack: ExitStack) -> Place:
+def _embedded(settings: RunConfig, stack: ExitStack) -> Endpoints:
     if settings.segment_url or settings.storage:
         raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
-    service = room("service.embedded", "embedded", "service")
+    service = import_function("service.embedded", "embedded", "service")
     try:
         running = stack.enter_context(service(settings.library, model=settings.model))
     except Exception as error:
-        if isinstance(error, cast(type[Exception], room("service.errors", "ServiceError", "service"))):
+        if isinstance(error, cast(type[Exception], import_function("service.errors", "ServiceError", "service"))):
             raise ConfigError(str(error)) from None
         raise
     say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
     api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
     state = settings.state or library_state(running.db)
     service_name = f"the library {settings.library.resolve()}" if settings.library else running.url
-    return Place(service_name, api, Token(running.token), str(settings.library), state)
+    return Endpoints(service_name, api, Token(running.token), str(settings.library), state)
 
 
 def _api(settings: RunConfig, segment: str, single: str, bulk: str | None) -> ApiConfig:
