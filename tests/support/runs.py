@@ -24,8 +24,8 @@ def urls(server: MediaServer, *, bulk: bool = True) -> list[str]:
 
 def command(server: MediaServer, model: Path, storage: Path, state: Path, *more: str, bulk: bool = True) -> list[str]:
     """`engine run` against a service."""
-    place = ["--storage", str(storage), "--state", str(state)]
-    return [*ENGINE, "run", "--model", str(model), *urls(server, bulk=bulk), *place, *more]
+    named = ["--storage", str(storage), "--state", str(state)]
+    return [*ENGINE, "run", "--model", str(model), *urls(server, bulk=bulk), *named, *more]
 
 
 def run(
