@@ -159,7 +159,9 @@ class Pipeline:
     def _wait(self, tick: Callable[[], None], parts: Sequence[Stage | Sink]) -> None:
         """Until all `parts` have ended; a stopped run is not waited for longer than `Waits.leave`."""
         leave_at: float | None = None
-        while not all(part.join(self._waits.tick) for part in parts):
+        ended = False
+        while not ended:
+            ended = all(part.join(self._waits.tick) for part in parts)
             for meter in self.meters:
                 meter.look()
             tick()
