@@ -32,10 +32,7 @@ HISTORY = {"CHANGELOG.md"}
     "page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.relative_to(ROOT).as_posix()
 )
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removesuffix("_faults"))
-def test_what_a_page_names_exists(check: Check, page: Path, request: pytest.FixtureRequest) -> None:
-    if page.name == "ARCHITECTURE.md" and check is file_faults:
-        reason = "names files by the places where they were before the packages; it is being rewritten"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_what_a_page_names_exists(check: Check, page: Path) -> None:
     assert check(Page.read(page)) == []
 
 
