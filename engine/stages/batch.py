@@ -65,11 +65,11 @@ class Batcher:
         with self._changed:
             batch, index = self._claim(ticket, meter)
         batch.pixels[index] = row  # 0.8 MB at 512x512: outside the lock
+        ticket.in_batch()  # before the batch can be taken; outside the lock, for the last one on its way wakes us
         with self._changed:
             batch.filled += 1
-            if batch.filled == batch.size:
+            if batch is not self._open and batch.filled == len(batch.tickets):
                 self._changed.notify_all()
-        ticket.in_batch()  # outside the lock: the last one on its way wakes us
 
     def take(self, meter: Meter | None = None) -> Batch:
         """The next batch whose rows are all there. Raises `Closed` after the last, `Stopped` when the run ends."""

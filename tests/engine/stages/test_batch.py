@@ -13,6 +13,7 @@ from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
 from engine.stages.ticket import InFlight, Ticket
 from engine.types import Media
+from tests.support.ledgers import tagged
 
 
 def row(number: int) -> np.ndarray:
@@ -75,6 +76,7 @@ def test_every_picture_is_in_one_row_beside_its_medium(ledger: Ledger) -> None:
                 assert (batch.pixels[index] == ticket.media.id % 251).all()
                 seen.append(ticket.media.id)
             assert batch.pixels.shape == (8, 4, 5, 3)
+            batches.in_flight.store(batch.tickets, [tagged(ticket.media) for ticket in batch.tickets], {})  # at once
             batches.batcher.give_back(batch)
     assert sorted(seen) == list(range(500))
     assert sizes.count(8) == 62 and sum(sizes) == 500  # full batches and one padded tail
@@ -161,3 +163,24 @@ def test_stop_wakes_both_sides(ledger: Ledger) -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(ended) == ["add", "take"]
+
+
+def test_a_batch_is_taken_only_when_its_tickets_know(ledger: Ledger, monkeypatch) -> None:
+    """A session that takes no time would settle them while they still count as on their way."""
+    batches = Batches(ledger, 1)
+    taken, order = threading.Event(), []
+    batched = batches.in_flight.batched
+
+    def late(ticket: Ticket) -> None:
+        taken.wait(0.2)
+        order.append("batched")
+        batched(ticket)
+
+    monkeypatch.setattr(batches.in_flight, "batched", late)
+    adding = threading.Thread(target=batches.add, args=(batches.admit(1),), daemon=True)
+    adding.start()
+    batches.take()
+    order.append("taken")
+    taken.set()
+    adding.join(10)
+    assert order == ["batched", "taken"]
