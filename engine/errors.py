@@ -7,7 +7,7 @@ EngineError                 the run cannot go on: exit code 1
 ├── LedgerError             the state file: locked, corrupt, full, another fingerprint
 ├── StorageError            the storage root as a whole is not there (an unmounted share)
 └── ApiError                the media API, as a whole
-    ├── WrongAddress        3xx, 404, 405, an HTML page: a typo or a login page
+    ├── WrongAddress        3xx, 404, 405, an HTML page, or nothing that ever answered: a typo or a login page
     ├── Unauthorized        the token is missing, wrong or expired
     └── ApiAway             no useful answer for longer than the user wants to wait
 
@@ -49,7 +49,7 @@ class ApiError(EngineError):
 
 
 class WrongAddress(ApiError):
-    """What answers at this URL is not the media API."""
+    """What answers at this URL is not the media API, or nothing has ever answered there."""
 
 
 class Unauthorized(ApiError):

@@ -21,8 +21,13 @@ def read_token(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             raw = stream.read(_LONGEST_TOKEN)
-    except OSError as error:
-        raise ConfigError(f"the token file {file} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError | IsADirectoryError):  # it is there, so its name is no secret
+            raise ConfigError(f"the token file {file} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            "the token file cannot be read, there is no such file: give the name of a file that holds the token, "
+            "not the token itself (what was given is not shown, as it may be the token)"
+        ) from None
     try:
         token = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").strip()
     except UnicodeDecodeError:

@@ -32,6 +32,7 @@ class Reply:
     Attributes:
         url: the address asked, without credentials and query.
         body: the decoded body, cut off where it exceeds the caller's limit (`cut` says so).
+        encoding: the Content-Encoding, which nobody asked for: the body was not read.
         scrub: takes the token out of a text, for servers that echo it.
     """
 
@@ -41,6 +42,7 @@ class Reply:
     content_type: str = ""
     retry_after: str | None = None
     cut: bool = False
+    encoding: str = ""
     scrub: Callable[[str], str] = field(default=str, repr=False)
 
     def shown(self) -> str:
@@ -49,7 +51,7 @@ class Reply:
 
     def clean(self, text: str) -> str:
         """A text of the server, made fit to show or keep. The token is taken out before the text is cut short."""
-        text = "".join(c if c.isprintable() else " " for c in self.scrub(text)[: 4 * SHOWN])
+        text = "".join(c if c.isprintable() else " " for c in self.scrub(text[: 64 * SHOWN])[: 4 * SHOWN])
         text = " ".join(text.split())
         return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
@@ -62,7 +64,10 @@ class Reply:
 
 
 class Rejection(NamedTuple):
-    """A record (or, without a tag, a medium) that the API refuses for good, in its own words."""
+    """A record (or, without a tag, a medium) that the API refuses for good, in its own words.
+
+    The tag is as it came, to be held against those that were sent, and not to be shown.
+    """
 
     media_id: str
     tag: str | None
@@ -119,8 +124,8 @@ def classify(
 
     Args:
         ok_codes: values of a JSON body's `code` that mean yes; compared as text.
-        said_yes: whether this address has said yes in this run. Before that an unknown `code` is an error, which names
-            the setting that would accept it.
+        said_yes: whether this address has ever said yes to this ledger. Before that an unknown `code` is an error,
+            which names the setting that would accept it.
         now: the present, for a Retry-After that is a date.
 
     Raises:
@@ -150,29 +155,48 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
     html = "html" in reply.content_type.lower() and reply.body.lstrip().startswith(b"<")
     if html or _HTML.match(reply.body.removeprefix(b"\xef\xbb\xbf")):
         raise _wrong_address(reply, "answered with an HTML page (a login page?)")
+    if reply.encoding:
+        raise ApiError(
+            f"the media API at {reply.url} answered in the encoding {reply.clean(reply.encoding)}, which was not asked "
+            "for: switch its compression off; nothing was marked as stored"
+        )
     if reply.cut:
         raise ApiError(f"the media API at {reply.url} answered with more than {len(reply.body)} bytes: {reply.shown()}")
     try:
         value = reply.json()
     except ValueError:
         return Yes()
-    if not isinstance(value, dict):
-        return Yes()
+    return _read_envelope(reply, value, ok_codes, said_yes) if isinstance(value, dict) else Yes()
+
+
+def _read_envelope(reply: Reply, value: dict[str, Any], ok_codes: Sequence[str], said_yes: bool) -> Answer:
+    """What a JSON object with a 2xx says: its `code`, its `success`, and what it rejects."""
     code, success = value.get("code"), value.get("success")
     text = f"{reply.status} that means no: {reply.shown()}"
     if str(code) in ("401", "403"):
         raise _unauthorized(reply, text)
-    if code is not None and (isinstance(code, bool) or str(code) not in ok_codes):
-        if not (said_yes or _names_not_now(code)):
-            accepting = reply.clean(json.dumps([*ok_codes, str(code)]))
-            raise ApiError(
-                f"the media API at {reply.url} answered with a code that is not known to mean yes: {reply.shown()}: "
-                f"if it does, set ok_codes = {accepting}; nothing was marked as stored"
-            )
-        return NotNow(text)
+    if code is not None and _code_text(code) not in ok_codes:
+        if said_yes or _names_not_now(code):
+            return NotNow(text)
+        raise _unknown_code(reply, code, ok_codes)
     if str(success).lower() == "false":
         return NotNow(text)
     return Yes(_read_rejected(reply, value.get("rejected")))
+
+
+def _code_text(code: object) -> str:
+    """A `code` as `ok_codes` names it: true and false as JSON writes them."""
+    return json.dumps(code) if isinstance(code, bool) else str(code)
+
+
+def _unknown_code(reply: Reply, code: object, ok_codes: Sequence[str]) -> ApiError:
+    accepting = json.dumps([*ok_codes, _code_text(code)], ensure_ascii=False)
+    possible = not isinstance(code, dict | list) and reply.clean(accepting) == accepting
+    return ApiError(
+        f"the media API at {reply.url} answered with a code that is not known to mean yes: {reply.shown()}: "
+        + (f"if it does, set ok_codes = {accepting}; " if possible else "")
+        + "nothing was marked as stored"
+    )
 
 
 def _names_not_now(code: object) -> bool:
@@ -195,7 +219,8 @@ def _read_rejected(reply: Reply, value: object) -> tuple[Rejection, ...]:
             )
         tag = item.get("tagKey")
         reason = reply.clean(str(item.get("reason") or "no reason given"))
-        name = None if tag is None else reply.clean(str(tag))
+        # Half a surrogate pair is a legal JSON string that nothing can write.
+        name = None if tag is None else str(tag).encode("utf-8", "backslashreplace").decode()
         rejections.append(Rejection(reply.clean(str(media_id)), name, reason))
     return tuple(rejections)
 

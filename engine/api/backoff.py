@@ -13,13 +13,14 @@ class Backoff:
 
     Attributes:
         base_s: the longest wait after the first failure.
-        cap_s: the longest wait after any number of failures.
+        cap_s: the longest wait after any number of failures. A service that is back is to be noticed within 5 s, and
+            as only one request goes to a service that is away, a request every two seconds costs it nothing.
         longest_s: the longest wait that a Retry-After can ask for.
         seed: of the random numbers; None for other ones in each run.
     """
 
     base_s: float = 1.0
-    cap_s: float = 30.0
+    cap_s: float = 4.0
     longest_s: float = 3600.0
     seed: int | None = None
     _random: random.Random = field(init=False, repr=False, compare=False)

@@ -1,12 +1,24 @@
 """The token of the media API: a secret that is sent in one header and shown nowhere."""
 
-import json
+import base64
+import html
 import os
+import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import ConfigError
 from engine.files import checked_token, read_token
+
+_FRAGMENT = 8
+"""Characters in a row that are hidden wherever they come from a token; of a shorter token all."""
+_CHARACTER = re.compile(
+    r"\\+u00(?P<json>[0-9a-f]{2})|\\+x(?P<c>[0-9a-f]{2})|%(?:25)*(?P<percent>[0-9a-f]{2})"
+    r"|&(?:amp;)*(?P<html>\#x0*[0-9a-f]{1,4};?|\#0*[0-9]{1,5};?|[a-z]{2,8};)|\\+(?P<escaped>[^\\])|(?P<plain>.)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A character of a text, plain or as JSON, C, a URL or HTML write it, also where it was written so more than once."""
 
 
 class Token:
@@ -41,11 +53,31 @@ class Token:
         return changed
 
     def scrub(self, text: str) -> str:
-        """A text without any token that was ever in use here, plain or as JSON writes it."""
-        for value in self._seen - {""}:
-            for form in (value, json.dumps(value)[1:-1], value.replace("/", "\\/")):
-                text = text.replace(form, "***")
-        return text
+        """A text without the tokens that were ever in use here, and without long parts of them.
+
+        They are found as they are, escaped or encoded character by character, and in Base64, alone or within more.
+        """
+        secret = {
+            form[i : i + _FRAGMENT]
+            for value in self._seen - {""}
+            for form in (value, _plain(value), *_in_base64(value))
+            for i in range(max(1, len(form) - _FRAGMENT + 1))
+        }
+        lengths = {len(fragment) for fragment in secret}
+        characters = [(_decoded(match), match.start(), match.end()) for match in _CHARACTER.finditer(text)]
+        plain = "".join(character for character, _, _ in characters)
+        kept: list[str] = []
+        end = 0  # up to here the text is in `kept`, or hidden
+        hidden = -1  # the index of the character after the last hidden one
+        for i, (_, start, _) in enumerate(characters):
+            for length in lengths:
+                fragment = plain[i : i + length]
+                if fragment in secret:
+                    if i > hidden:
+                        kept += [text[end:start], "***"]
+                    hidden = max(hidden, i + len(fragment))
+                    end = characters[hidden - 1][2]
+        return "".join([*kept, text[end:]])
 
     def warning(self) -> str | None:
         """A sentence if other users of this machine can read the file (POSIX; Windows keeps rights elsewhere)."""
@@ -62,3 +94,28 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is not written anywhere")
+
+
+def _plain(text: str) -> str:
+    """A text without escapes: a token may itself look as if it held some."""
+    return "".join(_decoded(match) for match in _CHARACTER.finditer(text))
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """The one character that `_CHARACTER` found."""
+    found = match.groupdict()
+    code = found["json"] or found["c"] or found["percent"]
+    if code:
+        return chr(int(code, 16))
+    if found["html"]:
+        return html.unescape(f"&{found['html'].rstrip(';')};")[:1] or " "
+    return found["escaped"] or found["plain"]
+
+
+def _in_base64(value: str) -> Iterator[str]:
+    """What of a text's Base64 form does not depend on what stands before and after it, in both alphabets."""
+    for before, shared in ((0, 0), (1, 2), (2, 3)):  # bytes before it, digits that those have a part in
+        whole = 8 * (before + len(value)) // 6  # digits without a part in what follows
+        digits = base64.b64encode(b"\0" * before + value.encode()).decode()[shared:whole]
+        if len(digits) >= min(_FRAGMENT, len(value)):
+            yield from {digits, digits.replace("+", "-").replace("/", "_")}

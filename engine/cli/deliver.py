@@ -40,7 +40,7 @@ def deliver(
             say(f"warning: {sentence}")
         stop = Stop()
         with Ledger(where.state, on_error=stop.set) as ledger:
-            api = MediaApi(where.api, where.token, stop)
+            api = MediaApi(where.api, where.token, stop, book=ledger)
             try:
                 delivery = media_api(settings, ledger, api, stop)
                 with interruptible() as interrupted, dump_on_signal([delivery.meter], ledger.counts):

@@ -85,7 +85,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             count = ledger.begin_again(fingerprint(model, fixed))
             say(f"{count:,} media will be tagged again; the service keeps tags that they no longer get")
         say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
-        api = MediaApi(where.api, where.token, stop)
+        api = MediaApi(where.api, where.token, stop, book=ledger)
         stack.callback(api.close)
         parts = Parts(
             catalogue=api,

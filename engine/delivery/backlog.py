@@ -1,7 +1,7 @@
 """What waits to be sent, and which of it goes next. Pure but for the outbox it reads; the clock is the caller's."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from engine.delivery.chunks import Chunk, Entry, Limits, fill
 from engine.ledger.schema import OutboxItem
@@ -10,29 +10,42 @@ from engine.ledger.schema import OutboxItem
 class Backlog:
     """What waits: chunks that were cut anew and go first, chunks that were put off, and media not yet in a chunk.
 
+    Where the service refuses what it is sent and has never said yes, a sample is sent instead: single media from all
+    over the outbox (`try_another`), until one of them is stored.
+
     Args:
         read: `read(after, limit)` gives rows of the outbox with seq > after, ascending.
+        read_sample: `read_sample(count, without)` gives up to `count` rows from as many parts of the outbox.
         limits: of one request.
         linger_s: how long media wait for more before a request goes half full. It costs no throughput, as tagging does
             not wait for the delivery, and spares a slow service most of its requests.
         read_ahead: rows of the outbox that are read at a time.
         most_put_off: media in chunks put off, above which no new ones are taken up; 2,000 are some 10 MB.
+        most_sampled: media in a sample.
     """
 
     def __init__(
         self,
         read: Callable[[int, int], list[OutboxItem]],
+        read_sample: Callable[[int, Collection[int]], list[OutboxItem]],
         limits: Limits,
         *,
         linger_s: float = 0.5,
         read_ahead: int = 500,
         most_put_off: int = 2000,
+        most_sampled: int = 20,
     ) -> None:
         self.limits = limits
+        self.sampling = False
         self._read_outbox = read
+        self._read_sample = read_sample
         self._linger_s = linger_s
         self._read_ahead = read_ahead
         self._most_put_off = most_put_off
+        self._most_sampled = most_sampled
+        self._sampled: set[int] = set()  # seqs; these media are not read once more
+        self._sample: deque[OutboxItem] = deque()
+        self._refused: list[Chunk] = []  # of the sample
         self._last_seq = 0
         self._read: deque[Entry] = deque()
         self._lingering_since: float | None = None
@@ -49,7 +62,10 @@ class Backlog:
         if self._first:
             return self._first.popleft()
         due = min((chunk for chunk in self._put_off if chunk.due <= now), key=lambda chunk: chunk.due, default=None)
-        fresh = self._fresh(now, hurry) if prefer_fresh or not due else None
+        if self.sampling:
+            fresh = self._next_of_sample()
+        else:
+            fresh = self._fresh(now, hurry) if prefer_fresh or not due else None
         if due and not fresh:
             self._put_off.remove(due)
             return due
@@ -64,17 +80,43 @@ class Backlog:
         chunk.due = until
         self._put_off.append(chunk)
 
+    def try_another(self, refused: Chunk) -> None:
+        """Go on with a sample; a single medium that was refused belongs to it. Nothing else may be under way."""
+        if not self.sampling:
+            self.sampling = True
+            # What was read is read again later: nothing of it was settled.
+            for waiting in (self._read, self._first, self._put_off, self._in_chunks):
+                waiting.clear()
+            self._last_seq = 0
+        if refused.alone:
+            item = refused.entries[0].item
+            self._sampled.add(item.seq)
+            self._in_chunks.add(item.media.id)
+            self._refused.append(refused)
+
+    def end_sample(self) -> None:
+        """One of the sample was stored: those that were refused are sent again, and all else follows."""
+        self.sampling = False
+        self._sample.clear()
+        self._first.extend(self._refused)
+        self._refused.clear()
+
+    @property
+    def sample_tried(self) -> bool:
+        """Whether a sample was sent and nothing of it waits to be sent again."""
+        return self.sampling and not (self._first or self._sample or self._put_off)
+
     def settled(self, chunk: Chunk) -> None:
         """The service has answered for all of it."""
         self._in_chunks.difference_update(entry.item.media.id for entry in chunk.entries)
 
     def empty(self) -> bool:
         """Nothing is left but what is under way."""
-        return not (self._put_off or self.has_ready())
+        return not (self._put_off or self.sampling or self.has_ready())
 
     def has_ready(self) -> bool:
         """Whether there is anything besides what was put off."""
-        return bool(self._first or self._read)
+        return bool(self._first or self._read or self._sample)
 
     def due_after(self, now: float) -> Iterator[float]:
         """When what was put off, or lingers, may go."""
@@ -89,7 +131,7 @@ class Backlog:
         if len(self._read) < self.limits.records:
             items = self._read_outbox(self._last_seq, self._read_ahead)
             self._last_seq = items[-1].seq if items else self._last_seq
-            self._read.extend(Entry.of(item) for item in items)
+            self._read.extend(Entry.of(item) for item in items if item.seq not in self._sampled)
         if self._lingers(now) and not hurry:
             return None
         self._lingering_since = None
@@ -100,6 +142,16 @@ class Backlog:
         if not entries:
             return None
         return Chunk(tuple(entries), sent=entries[0].item.sent if len(entries) == 1 else 0)
+
+    def _next_of_sample(self) -> Chunk | None:
+        if not self._sample and len(self._sampled) < self._most_sampled:
+            self._sample.extend(self._read_sample(self._most_sampled - len(self._sampled), self._sampled))
+        if not self._sample:
+            return None
+        entry = Entry.of(self._sample.popleft())
+        self._sampled.add(entry.item.seq)
+        self._in_chunks.add(entry.item.media.id)
+        return Chunk((entry,), sent=entry.item.sent)
 
     def _lingers(self, now: float) -> bool:
         """Whether what was read is less than a chunk, and has not waited long."""

@@ -108,22 +108,32 @@ class Chunk:
         self.sent += 1
 
     def book(self, rejections: Sequence[Rejection], count: int, url: str) -> int:
-        """Note that `count` records were answered with yes, except these; return how many of them are stored.
+        """Note that the next `count` records were answered with yes, except these; return how many are stored.
 
-        Raises `ApiError` for a medium that was not sent: what else the service misread, nobody knows.
+        A rejection of a record that was not sent counts for nothing. Raises `ApiError` for a medium that was not sent:
+        what else the service misread, nobody knows.
         """
-        seqs = {str(entry.item.media.wire_id): entry.item.seq for entry in self.entries}
-        rejected: list[Rejected] = []
+        media = {str(entry.item.media.wire_id): entry for entry in self.entries}
+        refused: dict[tuple[int, str | None], str] = {}
         for media_id, tag, reason in rejections:
-            if media_id not in seqs:
+            if media_id not in media:
                 raise ApiError(
                     f"the media API at {url} rejected records of medium {media_id} ({reason}), which was not sent: "
                     "nothing of this request was marked as stored"
                 )
-            rejected.append((seqs[media_id], tag, reason))
-        self.rejected += rejected
-        self.sent += count
-        return count - self._count_records(rejected)
+            entry = media[media_id]
+            if tag is None or any(tag == sent.tag for sent in self._next_tags(entry, count)):
+                refused[entry.item.seq, tag] = reason
+        whole = {seq for seq, tag in refused if tag is None}
+        lost = sum(seq not in whole for seq, _ in refused)
+        lost += sum(len(self._next_tags(entry, count)) for entry in self.entries if entry.item.seq in whole)
+        self.rejected += [(seq, tag, reason) for (seq, tag), reason in refused.items()]
+        self.sent = len(self.records) if self.alone and whole else self.sent + count
+        return count - lost
+
+    def _next_tags(self, entry: Entry, count: int) -> tuple[TagScore, ...]:
+        """The tags of this medium among the next `count` records."""
+        return entry.tags[self.sent : self.sent + count] if self.alone else entry.tags
 
     def close(self) -> None:
         """All is answered: a medium that lost every record is rejected as a whole."""
@@ -131,12 +141,6 @@ class Chunk:
             reasons = [reason for seq, tag, reason in self.rejected if seq == entry.item.seq and tag is not None]
             if reasons and len(reasons) == len(entry.records):
                 self.rejected.append((entry.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
-
-    def _count_records(self, rejected: list[Rejected]) -> int:
-        """How many records a list of rejections stands for."""
-        whole = {seq for seq, tag, _ in rejected if tag is None}
-        in_whole = sum(len(entry.records) for entry in self.entries if entry.item.seq in whole)
-        return in_whole + sum(seq not in whole for seq, _, _ in rejected)
 
 
 def fill(waiting: deque[Entry], limits: Limits, may_go: Callable[[Entry], bool] = lambda _: True) -> Iterable[Entry]:

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from engine.api.answers import shown_url
+from engine.api.answers import NotNow, shown_url
 from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, idempotency_key
 from engine.delivery.backlog import Backlog
@@ -35,6 +35,7 @@ from engine.delivery.policy import (
     Settle,
     Shrink,
     StopRun,
+    TryAnother,
 )
 from engine.flow.channels import Meter
 from engine.ledger.ledger import Ledger
@@ -91,8 +92,15 @@ class Delivery:
         self._on_fatal = on_fatal
         self._bulk = config.recognition_bulk_url is not None  # else one record a request
         self._most_of_a_medium = sys.maxsize if self._bulk else 1  # records of a single medium in one request
-        self._backlog = Backlog(partial(ledger.outbox, SINK), (limits or Limits()) if self._bulk else Limits(records=1))
-        self._policy = DeliveryPolicy(self._url, config.backoff, config.connections, config.give_up_after_s)
+        self._backlog = Backlog(
+            partial(ledger.outbox, SINK),
+            partial(ledger.outbox_sample, SINK),
+            (limits or Limits()) if self._bulk else Limits(records=1),
+        )
+        self._policy = DeliveryPolicy(
+            self._url, config.backoff, config.connections, said_yes=api.has_said_yes(config.post_url)
+        )
+        self._trouble = ""  # what the service said last instead of yes or no
         self._tasks: set[asyncio.Task[None]] = set()
         self._posting = 0  # requests under way
         self._last_tick = time.perf_counter()
@@ -143,8 +151,10 @@ class Delivery:
                 now = self._now()
                 if self._launch(now, hurry=draining) and draining:
                     break
-                if given_up := self._policy.given_up(now):
-                    raise given_up.error
+                self._policy.give_up_after_s = self._api.patience(self._api.config.post_url)
+                if self._policy.given_up(now):
+                    way_out = "what was tagged is kept in the outbox; `engine deliver` posts it when the API is back"
+                    raise self._api.gone(self._api.config.post_url, self._trouble, "stored nothing", way_out)
                 await self._wait(now)
         except Exception as error:  # whatever it is, the run must hear of it
             self.error = error
@@ -160,6 +170,8 @@ class Delivery:
         while len(self._tasks) < self._policy.allowed(now):
             chunk = self._backlog.next(now, prefer_fresh=self._policy.on_trial, hurry=hurry)
             if chunk is None:
+                if hurry and not self._tasks and self._backlog.sample_tried:
+                    raise self._policy.nothing_else_to_try().error
                 return not self._tasks and self._backlog.empty()
             task = asyncio.create_task(self._deliver(chunk))
             self._tasks.add(task)
@@ -199,11 +211,18 @@ class Delivery:
                 return  # between two requests: what has its answer is in the ledger, the rest stays in the outbox
             records = chunk.next_records(self._most_of_a_medium)
             decision = await self._attempt(chunk, records)
-            if not isinstance(decision, Settle):
+            before = len(chunk.rejected)
+            if isinstance(decision, Settle):
+                self.counters.records += chunk.book(decision.rejected, len(records), self._url)
+                if self._backlog.sampling:
+                    self._backlog.end_sample()
+            elif isinstance(decision, RejectRecord):
+                chunk.reject_record(decision.reason)
+            else:
                 return await self._carry_out(decision, chunk)
-            self.counters.records += chunk.book(decision.rejected, len(records), self._url)
-            if not self._bulk:  # an old service stores twice what is sent twice
-                await _on_disk(self._ledger.progress(chunk.entries[0].item.seq, chunk.sent))
+            if not self._bulk and chunk.sent < len(chunk.records):  # an old service stores twice what is sent twice
+                refused = [(tag, reason) for _, tag, reason in chunk.rejected[before:] if tag is not None]
+                await _on_disk(self._ledger.progress(chunk.entries[0].item.seq, chunk.sent, refused))
         await self._settle(chunk)
 
     async def _attempt(self, chunk: Chunk, records: tuple[bytes, ...]) -> Decision:
@@ -220,9 +239,21 @@ class Delivery:
             self._tick()
             self._posting -= 1
         others = len(self._tasks) > 1 or self._backlog.has_ready()
-        return self._policy.decide(
-            answer, chunk.history, alone=chunk.alone, records=len(records), others=others, now=self._now()
+        decision = self._policy.decide(
+            answer,
+            chunk.history,
+            alone=chunk.alone,
+            whole=len(records) == len(chunk.records),
+            records=len(records),
+            others=others,
+            now=self._now(),
         )
+        if isinstance(answer, NotNow):
+            self._trouble = answer.text
+            # Where nothing else is left to send, nothing else can show that the service is well.
+            if answer.reached and not others and isinstance(decision, PutOff) and await self._api.lists():
+                self._policy.seen_well()
+        return decision
 
     async def _carry_out(self, decision: Decision, chunk: Chunk) -> None:
         """Do with a chunk that was not stored what the policy decided."""
@@ -237,9 +268,9 @@ class Delivery:
                 self._most_of_a_medium = min(self._most_of_a_medium, records)
                 log.info("%s: too large; from here on at most %d records a request", self._url, limits.records)
                 self._backlog.put_first([chunk] if chunk.alone else chunk.repacked(limits))
-            case RejectRecord(reason):
-                chunk.reject_record(reason)
-                self._backlog.put_first([chunk])
+            case TryAnother(reason):
+                log.warning("%s: %s, before it ever said yes; trying another medium", self._url, reason)
+                self._backlog.try_another(chunk)
             case RejectMedium(reason):
                 chunk.reject_medium(reason)
                 await self._settle(chunk)

@@ -56,13 +56,20 @@ class RejectRecord:
 
 
 @dataclass(frozen=True)
+class TryAnother:
+    """The service has never said yes, so nobody can tell which side is at fault: keep the chunk, try other media."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class StopRun:
     """The service is at fault, or the way it is asked: end the run. Nothing more is marked."""
 
     error: ApiError
 
 
-Decision = Settle | PutOff | Halve | Shrink | RejectMedium | RejectRecord | StopRun
+Decision = Settle | PutOff | Halve | Shrink | RejectMedium | RejectRecord | TryAnother | StopRun
 
 
 @dataclass
@@ -74,12 +81,14 @@ class History:
         counted: those of them that count against the chunk, because other requests succeeded in the meantime.
         counted_at: the policy's number of successes when the last of these was counted.
         first_failed_at: the policy's number of successes when the chunk, or the one it was cut from, first failed.
+        rejected: whether anything of it was given up.
     """
 
     attempts: int = 0
     counted: int = 0
     counted_at: int = -1
     first_failed_at: int | None = None
+    rejected: bool = False
 
     def of_a_part(self) -> "History":
         """The history with which a chunk begins that is cut from this one."""
@@ -92,19 +101,21 @@ class DeliveryPolicy:
         yes            settle
         not now        put off; after `attempts` failures while others succeeded halve, or reject if alone
         too large      shrink, or reject if it was a single record
-        bad records    halve, or reject if alone
+        bad records    halve, or reject if alone; of a medium that travels record by record, the record
 
-    The run stops when records are refused before the first yes, after `most_rejected` rejections in a row, and when
-    nothing was stored for `give_up_after_s`. Times are seconds of one monotonic clock, which the caller reads.
+    Before the address has ever said yes, bad records are nobody's fault yet: up to `most_rejected` single media are
+    tried, and without a yes the run stops. It stops also after as many rejections in a row, and when nothing was stored
+    for `give_up_after_s`. Times are seconds of one monotonic clock, which the caller reads.
 
     Args:
         url: the address as it is shown in messages.
         backoff: how long to wait before an attempt is repeated.
         connections: requests under way at a time while the service is well.
-        give_up_after_s: stop the run when nothing was stored for so long; None waits for ever.
+        give_up_after_s: stop the run when nothing was stored for so long; None waits for ever. May be changed.
+        said_yes: whether this address has ever said yes to this ledger.
         attempts: failures of one request, while others succeed, after which it is suspected itself.
         bad_luck: a medium is not rejected while its failures could be a bad network's with more than this probability.
-        most_rejected: rejections in a row after which the service is at fault and not the media.
+        most_rejected: media rejected in a row after which the service is at fault and not the media.
     """
 
     def __init__(
@@ -114,6 +125,7 @@ class DeliveryPolicy:
         connections: int,
         give_up_after_s: float | None = None,
         *,
+        said_yes: bool = False,
         attempts: int = 5,
         bad_luck: float = 1e-7,
         most_rejected: int = 20,
@@ -121,7 +133,8 @@ class DeliveryPolicy:
         self._url = url
         self._backoff = backoff
         self._connections = connections
-        self._give_up_after_s = give_up_after_s
+        self.give_up_after_s = give_up_after_s
+        self._said_yes = said_yes
         self._attempts = attempts
         self._bad_luck = bad_luck
         self._most_rejected = most_rejected
@@ -129,11 +142,13 @@ class DeliveryPolicy:
         self._successes = 0
         self._passing_failures = 0  # counted failures of chunks that succeeded later: the network's, or the service's
         self._rejected_in_a_row = 0
+        self._tried = 0  # media that were refused one by one before the first yes
+        self._refusal = ""
 
     # What to do with a chunk.
 
     def decide(
-        self, answer: Answer, history: History, *, alone: bool, records: int, others: bool, now: float
+        self, answer: Answer, history: History, *, alone: bool, whole: bool, records: int, others: bool, now: float
     ) -> Decision:
         """What to do with a chunk after this answer.
 
@@ -141,6 +156,7 @@ class DeliveryPolicy:
             answer: what the service said.
             history: the chunk's; it is brought up to date.
             alone: whether the chunk is a single medium, which cannot be halved.
+            whole: whether all of its records were sent, and not some of a single medium's.
             records: how many records were sent.
             others: whether other requests are under way or could go at once. If not, none can succeed in the meantime,
                 and a failure counts against the chunk all the same.
@@ -153,15 +169,20 @@ class DeliveryPolicy:
         self._breaker.answered()
         if isinstance(answer, TooLarge) and records > 1:
             return Shrink(records // 2)
-        if not self._successes:
-            return self._refused_before_any_yes(answer.text)
-        if isinstance(answer, TooLarge):
-            return self._reject(RejectRecord(answer.text))
-        return self._reject(RejectMedium(answer.text)) if alone else Halve()
+        if not self._said_yes:
+            return self._refused_before_any_yes(answer.text, alone)
+        if isinstance(answer, TooLarge) or (records == 1 and not whole):
+            return self._reject(RejectRecord(answer.text), history)
+        return self._reject(RejectMedium(answer.text), history) if alone else Halve()
+
+    def seen_well(self) -> None:
+        """The service did something else that it was asked: what fails from here on fails for a reason of its own."""
+        self._successes += 1
 
     def _stored(self, answer: Yes, history: History) -> Settle:
         self._breaker.succeeded()
         self._successes += 1
+        self._said_yes = True
         self._rejected_in_a_row = 0
         self._passing_failures += history.counted
         history.attempts = history.counted = 0
@@ -178,7 +199,7 @@ class DeliveryPolicy:
                 return Halve()
             needed = attempts_needed(self._passing_failures, self._successes, self._attempts, self._bad_luck)
             if suspect and history.counted >= needed:
-                return self._reject(RejectMedium(answer.text))
+                return self._reject(RejectMedium(answer.text), history)
         # A suspect chunk is narrowed down with the shortest waits: the service is well, there is nothing to spare it.
         # A single medium is given growing ones, since the next step is to reject it.
         wait_s = self._backoff.delay(0 if suspect and not alone else history.attempts, answer.retry_after)
@@ -193,9 +214,10 @@ class DeliveryPolicy:
             history.counted += 1
             history.counted_at = self._successes
 
-    def _reject(self, rejection: RejectMedium | RejectRecord) -> Decision:
+    def _reject(self, rejection: RejectMedium | RejectRecord, history: History) -> Decision:
         """Give it up, unless the service refuses so much that the media cannot be at fault."""
-        self._rejected_in_a_row += 1
+        self._rejected_in_a_row += not history.rejected
+        history.rejected = True
         if self._rejected_in_a_row < self._most_rejected:
             return rejection
         return StopRun(
@@ -206,15 +228,18 @@ class DeliveryPolicy:
             )
         )
 
-    def _refused_before_any_yes(self, text: str) -> Decision:
-        """Records are refused by a service that has stored none in this run: nobody can tell which side is at fault.
+    def _refused_before_any_yes(self, text: str, alone: bool) -> Decision:
+        """Records are refused by an address that never said yes: it may be the wrong one, or these may be bad."""
+        self._refusal = text
+        self._tried += alone
+        return TryAnother(text) if self._tried < self._most_rejected else self.nothing_else_to_try()
 
-        So nothing is rejected and the run stops. Whatever else shall be tried before the first yes belongs here.
-        """
+    def nothing_else_to_try(self) -> StopRun:
+        """The end of the run, where all media that were tried before the first yes were refused."""
         return StopRun(
             ApiError(
-                f"the media API at {self._url} refuses the first records it was sent ({text}): "
-                "check the address and what it expects; nothing was marked"
+                f"the media API at {self._url} has never said yes, and refuses each of {self._tried} media that were "
+                f"tried, the last with {self._refusal}: check the address and what it expects; nothing was marked"
             )
         )
 
@@ -233,12 +258,12 @@ class DeliveryPolicy:
     def turning_points(self) -> Iterator[float]:
         """The moments at which `allowed` and `given_up` change by themselves; some may be past."""
         yield self._breaker.retry_at
-        if self._give_up_after_s is not None and self._breaker.failing_since is not None:
-            yield self._breaker.failing_since + self._give_up_after_s
+        if self.give_up_after_s is not None and self._breaker.failing_since is not None:
+            yield self._breaker.failing_since + self.give_up_after_s
 
     def given_up(self, now: float) -> StopRun | None:
         """The end of the run, if the service has stored nothing for as long as the user wants to wait."""
-        since, patience = self._breaker.failing_since, self._give_up_after_s
+        since, patience = self._breaker.failing_since, self.give_up_after_s
         if since is None or patience is None or now < since + patience:
             return None
         return StopRun(

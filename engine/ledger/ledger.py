@@ -5,6 +5,7 @@ in the same transaction that ends its tagging, one entry a sink, and leave it on
 any moment loses nothing that was computed and repeats at most the batches in flight.
 """
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -34,6 +35,7 @@ class Ledger(LedgerView):
     def __init__(self, path: Path, on_error: Callable[[LedgerError], None] = lambda _: None) -> None:
         self._on_commit: list[Callable[[], None]] = []
         self._on_settled: Callable[[int], None] = lambda _: None
+        self._entered = False  # whether something entered the outbox since the last commit
         with ExitStack() as undo, explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(path)
@@ -52,7 +54,7 @@ class Ledger(LedgerView):
         self._lock_file.close()
 
     def on_commit(self, wake: Callable[[], None]) -> None:
-        """Call `wake` too, from the writer's thread, after each commit: there may be something in the outbox."""
+        """Call `wake` too, from the writer's thread, after each commit that put something into the outbox."""
         self._on_commit.append(wake)
 
     def on_settled(self, settled: Callable[[int], None]) -> None:
@@ -60,14 +62,27 @@ class Ledger(LedgerView):
         self._on_settled = settled
 
     def _committed(self) -> None:
-        for wake in self._on_commit:
-            wake()
+        if self._entered:
+            self._entered = False
+            for wake in self._on_commit:
+                wake()
 
     # What the ledger is for: settings that must not change between runs.
 
     def set_meta(self, values: Mapping[str, str]) -> None:
         rows = list(values.items())
         self._writer.submit(lambda c: _many(c, "INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)).result()
+
+    # What the client of the media API asks of its `AddressBook`.
+
+    def has_said_yes(self, address: str) -> bool:
+        """Whether this address has ever said yes to this ledger."""
+        return self.meta(_said_yes(address)) is not None
+
+    def note_yes(self, address: str) -> None:
+        """It has; nobody waits for this to be on the disk."""
+        row = (_said_yes(address), "yes")
+        self._writer.submit(lambda c: _many(c, "INSERT OR REPLACE INTO meta VALUES (?, ?)", [row]))
 
     # The catalogue side.
 
@@ -136,6 +151,7 @@ class Ledger(LedgerView):
         def change(connection: sqlite3.Connection) -> None:
             _many(connection, "UPDATE media SET outcome = ?, reason = NULL, changed = ? WHERE id = ?", outcomes)
             _many(connection, "INSERT OR REPLACE INTO outbox (sink, media_id, entry) VALUES (?, ?, ?)", rows)
+            self._entered = True
 
         return self._settle(change, lambda: len(tagged) - len(waiting))
 
@@ -166,11 +182,7 @@ class Ledger(LedgerView):
 
         def change(connection: sqlite3.Connection) -> None:
             nonlocal left
-            _many(
-                connection,
-                "INSERT OR REPLACE INTO refused SELECT media_id, ?, ? FROM outbox WHERE seq = ?",
-                [(tag, reason, seq) for seq, tag, reason in rejected if tag is not None],
-            )
+            _refuse(connection, [(tag, reason, seq) for seq, tag, reason in rejected if tag is not None])
             _many(
                 connection,
                 "UPDATE media SET outcome = 'rejected', reason = ?, changed = ? "
@@ -192,9 +204,15 @@ class Ledger(LedgerView):
 
         return self._settle(change, lambda: left)
 
-    def progress(self, seq: int, sent: int) -> Future[None]:
-        """Single mode: the API has answered the first `sent` records of this medium."""
-        return self._writer.submit(lambda c: _many(c, "UPDATE outbox SET sent = ? WHERE seq = ?", [(sent, seq)]))
+    def progress(self, seq: int, sent: int, refused: Sequence[tuple[str, str]] = ()) -> Future[None]:
+        """The API has answered the first `sent` records of this medium; `refused` are (tag, reason) of some of them."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE outbox SET sent = ? WHERE seq = ?", (sent, seq))
+            if refused:
+                _refuse(connection, [(tag, reason, seq) for tag, reason in refused])
+
+        return self._writer.submit(change)
 
     def _settle(self, change: Callable[[sqlite3.Connection], object], count: Callable[[], int]) -> Future[None]:
         """Submit a change after whose commit `count` media need no place in the outbox any more."""
@@ -224,6 +242,16 @@ def _lock(path: Path) -> sqlite3.Connection:
 def _many(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> int:
     """Run a statement for each of the rows; the number of rows it changed in all."""
     return connection.executemany(sql, rows).rowcount
+
+
+def _refuse(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, int]]) -> None:
+    """Keep why single records were given up: (tag, reason, seq)."""
+    _many(connection, "INSERT OR REPLACE INTO refused SELECT media_id, ?, ? FROM outbox WHERE seq = ?", rows)
+
+
+def _said_yes(address: str) -> str:
+    """The key in `meta`. Its query may hold a secret, so the address itself is not written."""
+    return f"said yes: {hashlib.sha256(address.encode()).hexdigest()}"
 
 
 def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -> int:

@@ -125,6 +125,20 @@ class LedgerView:
             lambda i, url, wire, seq, entry, sent: OutboxItem(seq, _media(i, url, wire), entry, sent),
         )
 
+    def outbox_sample(self, sink: str, count: int, without: Iterable[int]) -> list[OutboxItem]:
+        """Up to `count` entries of this sink from as many parts of the outbox, each the first of its part.
+
+        `without`: sequence numbers that are passed over.
+        """
+        return self._read(
+            "SELECT m.id, m.storage_url, m.wire_id, o.seq, o.entry, o.sent FROM outbox o "
+            "JOIN media m ON m.id = o.media_id WHERE o.seq IN (SELECT min(seq) FROM ("
+            "SELECT seq, ntile(?) OVER (ORDER BY seq) AS part FROM outbox "
+            "WHERE sink = ? AND seq NOT IN (SELECT value FROM json_each(?))) GROUP BY part) ORDER BY o.seq",
+            (count, sink, json.dumps(list(without))),
+            lambda i, url, wire, seq, entry, sent: OutboxItem(seq, _media(i, url, wire), entry, sent),
+        )
+
     def in_outbox(self) -> int:
         """How many media have something in the outbox."""
         return self._read("SELECT count(DISTINCT media_id) FROM outbox", (), int)[0]

@@ -70,7 +70,7 @@ class Bench:
         config = ApiConfig(
             self.server.segment_url, self.server.recognition_url, **{"recognition_bulk_url": url, **settings}
         )
-        api = MediaApi(config, Token(TOKEN))
+        api = MediaApi(config, Token(TOKEN), book=self.ledger)
         delivery = Delivery(self.ledger, api, limits, grace_s=grace_s)
         self.ledger.on_commit(delivery.wake)
         delivery.start()

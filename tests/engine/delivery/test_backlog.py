@@ -1,5 +1,7 @@
 """What the delivery sends next, on a clock of the test's own."""
 
+from collections.abc import Collection
+
 from engine.delivery.backlog import Backlog
 from engine.delivery.chunks import Limits
 from engine.ledger.schema import OutboxItem
@@ -11,8 +13,15 @@ def outbox(count: int) -> list[OutboxItem]:
 
 
 def backlog(rows: list[OutboxItem], records: int = 10, **settings) -> Backlog:
+    def sample(count: int, without: Collection[int]) -> list[OutboxItem]:
+        left = [row for row in rows if row.seq not in without]
+        return left[:: max(1, len(left) // count)][:count]
+
     return Backlog(
-        lambda after, limit: [row for row in rows if row.seq > after][:limit], Limits(records=records), **settings
+        lambda after, limit: [row for row in rows if row.seq > after][:limit],
+        sample,
+        Limits(records=records),
+        **settings,
     )
 
 

@@ -18,6 +18,7 @@ from engine.types import Media, TagScore
 from tests.support import ledgers
 from tests.support.delivery import TOKEN, Bench, expected, tagged
 from tests.support.media_server import (
+    BULK,
     MediaServer,
     Reply,
     Request,
@@ -96,7 +97,7 @@ def test_chunks_keep_the_limits_and_a_medium_whole(bench: Bench) -> None:
 
 def test_the_key_is_the_ledgers_and_the_contents(bench: Bench, tmp_path: Path) -> None:
     bench.put(tagged(3))
-    bench.server.rules.append(at([0, 1], Reply(503)))
+    bench.server.rules.append(at([0, 1], Reply(503), BULK))
     bench.deliver()
     with Ledger(tmp_path / "other.db") as other:
         again = Bench(other, bench.server)

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,8 +110,26 @@ def test_giving_up_names_the_way_on_and_keeps_all(bench: Bench) -> None:
 
 def test_no_service_at_all(bench: Bench) -> None:
     bench.put(tagged(5))
-    bench.fails(ApiAway, "engine deliver", give_up_after_s=0.2, recognition_bulk_url="http://127.0.0.1:9/bulk")
+    for patience in ({"give_up_after_s": 0.2}, {"first_answer_s": 0.2}):
+        sentence = "has never answered (nothing listens at 127.0.0.1:9): check the address"
+        bench.fails(WrongAddress, sentence, recognition_bulk_url="http://127.0.0.1:9/bulk", **patience)
     assert bench.counts() == {"outbox": 5}
+
+
+def test_a_service_that_ever_answered_is_waited_for(bench: Bench) -> None:
+    bench.put(tagged(1))
+    bench.deliver()
+    port = int(bench.server.url.rpartition(":")[2])
+    bench.server.__exit__()
+    bench.put(tagged(5, first=2))
+    with bench.delivering(first_answer_s=0.01) as delivery:
+        delivery.drain()
+        assert not delivery.join(0.3) and delivery.error is None
+        with MediaServer(port=port) as back:
+            assert delivery.join(10)
+    assert bench.counts() == {"done": 6}
+    assert len(back.store) == 15
+    bench.server = back
 
 
 def test_media_that_make_the_service_fail_are_found_and_rejected(bench: Bench) -> None:
@@ -186,12 +204,95 @@ def test_one_bad_medium_among_thousands_of_records_is_found_by_halving(bench: Be
 
 
 @BOTH
-def test_a_refusal_before_any_yes_stops(bench: Bench, bulk: bool) -> None:
+@pytest.mark.parametrize("there", [3, 2000])
+def test_a_refusal_of_all_that_is_tried_before_any_yes_stops(bench: Bench, bulk: bool, there: int) -> None:
     bench.server.rules.append(always(Reply(400, b"no such field: tagKey")))
-    bench.put(tagged(50))
+    bench.put(tagged(there))
     delivery = bench.fails(ApiError, "no such field: tagKey", bulk=bulk)
-    assert bench.counts() == {"outbox": 50}
-    assert delivery.counters.requests == 1
+    assert bench.counts() == {"outbox": there}
+    tried = [ids[0] for ids in bench.posted() if len(ids) == 1]
+    assert len(tried) == len(set(tried)) == min(20, there)
+    assert delivery.counters.requests == len(tried) + bulk  # the first chunk, then one medium each
+    if there == 2000:  # from everywhere
+        assert {int(media_id) // 200 for media_id in tried} == set(range(10))
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [[1], [1, 2, 3], range(1, 1500)], ids=["one", "three", "most"])
+def test_bad_media_first_do_not_stop_the_others(bench: Bench, bulk: bool, bad: Iterable[int]) -> None:
+    bench.server.rules.append(poisoned(bad, Reply(422, b"no such medium")))
+    media = tagged(2000, tags=1)
+    bench.put(media)
+    bench.deliver(bulk=bulk)
+    # With most of them bad, the run stops at the twentieth in a row; but it has begun, and goes on when it is told to.
+    good = [item for item in media if item.media.id not in bad]
+    if len(good) > 1000:
+        assert bench.counts() == {"done": len(good), "rejected": len(bad)}
+        assert bench.server.store == expected(good)
+    else:
+        assert bench.counts()["done"] > 0
+    assert bench.server.stored_twice == []
+
+
+def test_where_this_address_said_yes_before_bad_media_are_rejected_at_once(bench: Bench) -> None:
+    bench.put(tagged(1))
+    bench.deliver()
+    bench.server.rules.append(always(Reply(422, b"no such medium")))
+    bench.put(tagged(2, first=2))
+    bench.deliver()
+    assert bench.counts() == {"done": 1, "rejected": 2}
+    bench.put(tagged(2, first=4))  # another address has to say yes itself
+    bench.fails(ApiError, "never said yes", bulk=False)
+    assert bench.counts() == {"done": 1, "rejected": 2, "outbox": 2}
+
+
+def test_a_medium_that_was_tried_and_put_off_is_not_lost(bench: Bench) -> None:
+    bench.server.rules += [at([0], Reply(422, b"no")), at([1, 2, 3], Reply(503, b"busy")), poisoned([1], Reply(422))]
+    media = tagged(30)
+    bench.put(media)
+    bench.deliver()
+    assert bench.counts() == {"done": 29, "rejected": 1}
+    assert bench.server.store == expected(media[1:])
+    assert bench.server.stored_twice == []
+
+
+def test_one_refused_record_costs_that_record_in_single_mode(bench: Bench) -> None:
+    bad = "tag 1 of 2: 赤"
+    refuse = lambda request: Reply(422, b"locked") if request.records[0]["tagKey"] == bad else None  # noqa: E731
+    bench.server.rules.append(refuse)
+    media = tagged(3)
+    bench.put(media)
+    delivery = bench.deliver(bulk=False)
+    assert bench.counts() == {"done": 3}
+    assert bench.ledger.refused() == [(2, bad, "422: locked")]
+    assert bench.server.store == {key: value for key, value in expected(media).items() if key[1] != bad}
+    assert (delivery.counters.refused, delivery.counters.records) == (1, 8)
+
+
+def test_a_refused_record_is_known_after_a_break(bench: Bench) -> None:
+    refuse = lambda request: Reply(422, b"locked") if request.records[0]["tagKey"].startswith("tag 1") else None  # noqa: E731
+    bench.server.rules += [refuse, from_request(2, Reply(404))]
+    bench.put(tagged(1, tags=5))
+    bench.fails(WrongAddress, "404", bulk=False)
+    assert bench.ledger.refused() == [(1, "tag 1 of 1: 赤", "422: locked")]
+    assert [item.sent for item in ledgers.outbox(bench.ledger)] == [2]
+
+
+@pytest.mark.parametrize("failing", [[3], [1, 2, 3]])
+def test_poison_that_is_all_that_is_left_is_rejected(bench: Bench, failing: list[int]) -> None:
+    bench.server.rules.append(poisoned(failing, Reply(500, b"NullPointerException")))
+    media = tagged(3)
+    bench.put(media)
+    delivery = bench.deliver(limits=Limits(records=3))
+    assert bench.counts() == ({"done": 3 - len(failing)} if len(failing) < 3 else {}) | {"rejected": len(failing)}
+    assert delivery.counters.requests < 3 + len(failing) * 14
+
+
+def test_a_service_that_lists_nothing_either_is_no_mediums_fault(bench: Bench) -> None:
+    bench.server.rules.append(lambda request: Reply(500) if request.index < 60 else None)
+    bench.put(tagged(1))
+    bench.deliver()
+    assert bench.counts() == {"done": 1}
 
 
 def test_twenty_rejected_in_a_row_stop(bench: Bench) -> None:
@@ -214,6 +315,25 @@ def test_rejected_records_are_kept_with_their_reason_and_the_rest_is_done(bench:
     assert bench.counts() == {"done": 2, "rejected": 1}
     assert bench.ledger.reasons(Outcome.REJECTED) == [(2, "2.jpg", "gone")]
     assert (delivery.counters.refused, delivery.counters.rejected, delivery.counters.records) == (1, 1, 5)
+
+
+def test_rejected_records_that_were_not_sent_count_for_nothing(bench: Bench) -> None:
+    rejected = [{"mediaId": 1, "tagKey": f"never sent {i}"} for i in range(500)]
+    rejected += [{"mediaId": 1, "tagKey": "tag 1 of 1: 赤", "reason": "unknown"}] * 3
+    bench.server.rules.append(always(Reply(207, json.dumps({"rejected": rejected}).encode())))
+    bench.put(tagged(1))
+    delivery = bench.deliver()
+    assert (delivery.counters.refused, delivery.counters.records) == (1, 2)
+    assert bench.ledger.refused() == [(1, "tag 1 of 1: 赤", "unknown")]
+
+
+def test_a_medium_rejected_after_some_pieces_counts_none_below_zero(bench: Bench) -> None:
+    reject = lambda request: Reply(207, b'{"rejected": [{"mediaId": 1, "reason": "gone"}]}')  # noqa: E731
+    bench.server.rules += [too_many(10), lambda request: reject(request) if len(request.records) == 5 else None]
+    bench.put(tagged(1, tags=95))
+    delivery = bench.deliver(limits=Limits(records=7))
+    assert delivery.counters.records >= 0
+    assert bench.counts() == {"rejected": 1}
 
 
 def test_a_rejection_of_what_was_not_sent_stops(bench: Bench) -> None:
