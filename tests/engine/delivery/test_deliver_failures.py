@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -219,7 +219,7 @@ def test_a_refusal_of_all_that_is_tried_before_any_yes_stops(bench: Bench, bulk:
 
 @BOTH
 @pytest.mark.parametrize("bad", [[1], [1, 2, 3], range(1, 1500)], ids=["one", "three", "most"])
-def test_bad_media_first_do_not_stop_the_others(bench: Bench, bulk: bool, bad: Iterable[int]) -> None:
+def test_bad_media_first_do_not_stop_the_others(bench: Bench, bulk: bool, bad: Sequence[int]) -> None:
     bench.server.rules.append(poisoned(bad, Reply(422, b"no such medium")))
     media = tagged(2000, tags=1)
     bench.put(media)
