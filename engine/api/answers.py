@@ -135,9 +135,9 @@ def classify(
             that cannot be read.
     """
     status = reply.status
-    answered = f"{status}: {reply.shown()}" if reply.body else f"{status} with an empty body"
     if 200 <= status < 300:
         return _read_success(reply, ok_codes, said_yes)
+    answered = f"{status}: {reply.shown()}" if reply.body else f"{status} with an empty body"
     if status in (401, 403):
         raise _unauthorized(reply, answered)
     if 300 <= status < 400 or status in _WRONG_ADDRESS:
@@ -172,16 +172,15 @@ def _read_success(reply: Reply, ok_codes: Sequence[str], said_yes: bool) -> Answ
 def _read_envelope(reply: Reply, value: dict[str, Any], ok_codes: Sequence[str], said_yes: bool) -> Answer:
     """What a JSON object with a 2xx says: its `code`, its `success`, and what it rejects."""
     code, success = value.get("code"), value.get("success")
+    known = code is None or _code_text(code) in ok_codes
+    if known and str(success).lower() != "false":
+        return Yes(_read_rejected(reply, value.get("rejected")))
     text = f"{reply.status} that means no: {reply.shown()}"
     if str(code) in ("401", "403"):
         raise _unauthorized(reply, text)
-    if code is not None and _code_text(code) not in ok_codes:
-        if said_yes or _names_not_now(code):
-            return NotNow(text)
-        raise _unknown_code(reply, code, ok_codes)
-    if str(success).lower() == "false":
+    if known or said_yes or _names_not_now(code):
         return NotNow(text)
-    return Yes(_read_rejected(reply, value.get("rejected")))
+    raise _unknown_code(reply, code, ok_codes)
 
 
 def _code_text(code: object) -> str:

@@ -14,7 +14,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from engine.api.answers import NotNow, shown_url
 from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, idempotency_key
 from engine.delivery.backlog import Backlog
-from engine.delivery.chunks import Chunk, Limits
+from engine.delivery.chunks import Chunk, Limits, Rejected
 from engine.delivery.entries import entry
 from engine.delivery.policy import (
     Decision,
@@ -43,6 +43,8 @@ from engine.types import Tagged
 
 log = logging.getLogger(__name__)
 
+SHARED_COMMIT_S = 0.002
+"""How long the answer to a single record waits for others, to be kept by one commit."""
 SINK = "media API"
 """The name of its entries in the outbox."""
 
@@ -100,6 +102,10 @@ class Delivery:
         self._policy = DeliveryPolicy(
             self._url, config.backoff, config.connections, said_yes=api.has_said_yes(config.post_url)
         )
+        self._answered: dict[int, int] = {}  # records of media by seq, whose answers the ledger does not know yet
+        self._refused: list[tuple[int, str, str]] = []  # of these
+        self._commit: asyncio.TimerHandle | None = None
+        self._kept: asyncio.Future[None]  # done when the ledger knows them
         self._trouble = ""  # what the service said last instead of yes or no
         self._tasks: set[asyncio.Task[None]] = set()
         self._posting = 0  # requests under way
@@ -221,8 +227,7 @@ class Delivery:
             else:
                 return await self._carry_out(decision, chunk)
             if not self._bulk and chunk.sent < len(chunk.records):  # an old service stores twice what is sent twice
-                refused = [(tag, reason) for _, tag, reason in chunk.rejected[before:] if tag is not None]
-                await _on_disk(self._ledger.progress(chunk.entries[0].item.seq, chunk.sent, refused))
+                await self._keep_progress(chunk, chunk.rejected[before:])
         await self._settle(chunk)
 
     async def _attempt(self, chunk: Chunk, records: tuple[bytes, ...]) -> Decision:
@@ -254,6 +259,31 @@ class Delivery:
             if answer.reached and not others and isinstance(decision, PutOff) and await self._api.lists():
                 self._policy.seen_well()
         return decision
+
+    async def _keep_progress(self, chunk: Chunk, rejected: Sequence[Rejected]) -> None:
+        """Wait until the ledger knows how many records of a medium are answered.
+
+        The answers of a few milliseconds share one commit: it would cost as much processor time as a request. They
+        wait for no more company once no request is under way.
+        """
+        self._answered[chunk.entries[0].item.seq] = chunk.sent
+        self._refused += [(seq, tag, reason) for seq, tag, reason in rejected if tag is not None]
+        if self._commit is None:
+            loop = asyncio.get_running_loop()
+            self._kept = loop.create_future()
+            self._commit = loop.call_later(SHARED_COMMIT_S, self._commit_progress)
+        kept = self._kept
+        if not self._posting:
+            self._commit_progress()
+        await asyncio.shield(kept)
+
+    def _commit_progress(self) -> None:
+        if self._commit is None:
+            return
+        self._commit.cancel()
+        written = asyncio.wrap_future(self._ledger.progress(self._answered, self._refused))
+        written.add_done_callback(partial(_pass_on, self._kept))
+        self._commit, self._answered, self._refused = None, {}, []
 
     async def _carry_out(self, decision: Decision, chunk: Chunk) -> None:
         """Do with a chunk that was not stored what the policy decided."""
@@ -303,6 +333,15 @@ class Delivery:
             self.meter.add(waiting_out=elapsed)
         else:
             self.meter.add(waiting_in=elapsed)
+
+
+def _pass_on(waiting: asyncio.Future[None], written: asyncio.Future[None]) -> None:
+    if waiting.done() or written.cancelled():
+        return
+    if error := written.exception():
+        waiting.set_exception(error)
+    else:
+        waiting.set_result(None)
 
 
 async def _on_disk(future: Future[None]) -> None:

@@ -182,7 +182,7 @@ class Ledger(LedgerView):
 
         def change(connection: sqlite3.Connection) -> None:
             nonlocal left
-            _refuse(connection, [(tag, reason, seq) for seq, tag, reason in rejected if tag is not None])
+            _refuse(connection, [(seq, tag, reason) for seq, tag, reason in rejected if tag is not None])
             _many(
                 connection,
                 "UPDATE media SET outcome = 'rejected', reason = ?, changed = ? "
@@ -204,13 +204,15 @@ class Ledger(LedgerView):
 
         return self._settle(change, lambda: left)
 
-    def progress(self, seq: int, sent: int, refused: Sequence[tuple[str, str]] = ()) -> Future[None]:
-        """The API has answered the first `sent` records of this medium; `refused` are (tag, reason) of some of them."""
+    def progress(self, sent: Mapping[int, int], refused: Sequence[tuple[int, str, str]] = ()) -> Future[None]:
+        """Single mode: the API has answered the first records of these media, `sent` of each by its seq.
+
+        `refused` names those of them that were given up: (seq, tag, reason).
+        """
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE outbox SET sent = ? WHERE seq = ?", (sent, seq))
-            if refused:
-                _refuse(connection, [(tag, reason, seq) for tag, reason in refused])
+            _many(connection, "UPDATE outbox SET sent = ? WHERE seq = ?", [(count, seq) for seq, count in sent.items()])
+            _refuse(connection, refused)
 
         return self._writer.submit(change)
 
@@ -244,9 +246,13 @@ def _many(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[object,
     return connection.executemany(sql, rows).rowcount
 
 
-def _refuse(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, int]]) -> None:
-    """Keep why single records were given up: (tag, reason, seq)."""
-    _many(connection, "INSERT OR REPLACE INTO refused SELECT media_id, ?, ? FROM outbox WHERE seq = ?", rows)
+def _refuse(connection: sqlite3.Connection, refused: Sequence[tuple[int, str, str]]) -> None:
+    """Keep why single records were given up: (seq, tag, reason)."""
+    _many(
+        connection,
+        "INSERT OR REPLACE INTO refused SELECT media_id, ?, ? FROM outbox WHERE seq = ?",
+        [(tag, reason, seq) for seq, tag, reason in refused],
+    )
 
 
 def _said_yes(address: str) -> str:

@@ -38,7 +38,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         seqs = {item.media.id: item.seq for item in outbox(opened)}
         lost = [(seqs[done.id], "1girl", "locked"), (seqs[rejected.id], None, "unknown medium")]
         opened.delivered([seqs[done.id]], lost)
-        opened.progress(seqs[part.id], 1).result(30)
+        opened.progress({seqs[part.id]: 1}).result(30)
         assert all(opened.counts().values())
         yield path
 

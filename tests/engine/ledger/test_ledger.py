@@ -44,7 +44,7 @@ def test_results_leave_the_outbox_only_with_the_servers_yes(ledger: Ledger) -> N
     store(ledger, [tagged(medium(1), *RECORDS)]).result()
     [item] = outbox(ledger)
     assert (item.media, tags(item), item.sent) == (medium(1), RECORDS, 0)
-    ledger.progress(item.seq, 1).result()
+    ledger.progress({item.seq: 1}).result()
     assert outbox(ledger)[0].sent == 1
     ledger.delivered([item.seq]).result()
     assert outbox(ledger) == []
