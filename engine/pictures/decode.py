@@ -113,6 +113,6 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
 
 def is_memory_shortage(error: BaseException) -> bool:
     """Whether an error says that memory, or room for one more thread, is short at this moment."""
-    if isinstance(error, cv2.error):
-        return getattr(error, "code", None) == cv2.Error.StsNoMem
+    if isinstance(error, cv2.error):  # its attribute `code` is the class's, and so that of any thread's latest error
+        return "Insufficient memory" in str(error)
     return isinstance(error, MemoryError) or "can't start new thread" in str(error)
