@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.families import deepdanbooru
 from engine.ledger.ledger import Ledger
-from engine.pictures.decode import is_memory_shortage
+from engine.pictures.decode import decode, is_memory_shortage
 from engine.types import Outcome
 from tests.support.pipelines import Catalogue, Wrapped, build, draw
 
 PICTURES = [f"{i:02}.png" for i in range(12)]
+
+DECODE = "engine.families.deepdanbooru.decode"
 
 
 @pytest.fixture
@@ -42,11 +43,11 @@ class ShortOfMemory:
     """The decoder of the family, without memory for the first `tries` of each picture."""
 
     def __init__(self, error: Exception, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._error, self._tries, self._real = error, tries, deepdanbooru.decode
+        self._error, self._tries, self._real = error, tries, decode
         self._lock, self._at_once = threading.Lock(), 0
         self.seen: Counter[str] = Counter()
         self.beside_others = 0  # further tries that were not alone
-        monkeypatch.setattr(deepdanbooru, "decode", self)
+        monkeypatch.setattr(DECODE, self)
 
     def __call__(self, data: bytes, key: str, *, max_pixels: int) -> np.ndarray:
         with self._lock:
@@ -82,16 +83,14 @@ def test_pictures_wait_for_memory_and_are_decoded_alone(
 def test_what_never_fits_fails_by_that_name_and_is_tried_by_the_next_run(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = deepdanbooru.decode
-
-    def decode(data: bytes, key: str, *, max_pixels: int) -> np.ndarray:
+    def scarce(data: bytes, key: str, *, max_pixels: int) -> np.ndarray:
         if key == "05.png":
             raise MemoryError("not enough memory for 20 x 14 pixels")
-        return real(data, key, max_pixels=max_pixels)
+        return decode(data, key, max_pixels=max_pixels)
 
     with Ledger(tmp_path / "s.db") as ledger:
         with monkeypatch.context() as patch:
-            patch.setattr(deepdanbooru, "decode", decode)
+            patch.setattr(DECODE, scarce)
             tally = (first := build(Catalogue(PICTURES), library, ledger)).tally
             first.run()
         ((_, url, reason),) = ledger.reasons(Outcome.FAILED, 100)
