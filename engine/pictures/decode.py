@@ -30,23 +30,23 @@ class Header(NamedTuple):
     height: int
 
 
-class _Decoder(NamedTuple):
+class Decoder(NamedTuple):
     """What knows a format. Both may raise anything for a broken file."""
 
     size: Callable[[bytes], tuple[int, int]]
     decode: Callable[[bytes], Rgb]
 
 
-_DECODERS = {
-    "jpeg": _Decoder(jpeg.size, jpeg.decode),
-    "png": _Decoder(png.size, png.decode),
-    "gif": _Decoder(gif.size, gif.decode),
-    "bmp": _Decoder(opencv.bmp_size, opencv.decode),
-    "webp": _Decoder(opencv.webp_size, opencv.decode),
-    "avif": _Decoder(pillow.avif_size, pillow.avif),
-    "heif": _Decoder(pillow.heif_size, pillow.heif),
-    "tiff": _Decoder(pillow.tiff_size, pillow.tiff),
-    "jp2": _Decoder(pillow.jp2_size, pillow.jp2),
+DECODERS = {
+    "jpeg": Decoder(jpeg.size, jpeg.decode),
+    "png": Decoder(png.size, png.decode),
+    "gif": Decoder(gif.size, gif.decode),
+    "bmp": Decoder(opencv.bmp_size, opencv.decode),
+    "webp": Decoder(opencv.webp_size, opencv.decode),
+    "avif": Decoder(pillow.avif_size, pillow.avif),
+    "heif": Decoder(pillow.heif_size, pillow.heif),
+    "tiff": Decoder(pillow.tiff_size, pillow.tiff),
+    "jp2": Decoder(pillow.jp2_size, pillow.jp2),
 }
 
 
@@ -64,7 +64,7 @@ def probe(data: bytes, key: str = "") -> Header:
     """
     name = sniff(data, key)
     try:
-        width, height = _DECODERS[name].size(data)
+        width, height = DECODERS[name].size(data)
     except MediumError:
         raise
     except Exception as error:  # whatever a decoder makes of a broken file is that file's outcome
@@ -99,7 +99,7 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
             f"{size} are more than the limit of {max_pixels:,} (and {_MAX_SIDE:,} a side): raise it with --max-pixels"
         )
     try:
-        rgb = _DECODERS[header.format].decode(data)
+        rgb = DECODERS[header.format].decode(data)
     except MediumError:
         raise
     except Exception as error:

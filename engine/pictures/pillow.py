@@ -53,6 +53,7 @@ def tiff_size(data: bytes) -> tuple[int, int]:
 
 
 def tiff(data: bytes) -> Rgb:
+    """Upright, as Pillow turns it; the original reads no TIFF, so there is nothing to be equal to."""
     with TiffImageFile(io.BytesIO(data)) as image:
         return to_rgb(image)
 
