@@ -115,6 +115,7 @@ class Waits:
             hand-over between two threads, short against a batch on any device.
         root_look: a look at the storage root serves all reads that fail within this time.
         root_away: how often a storage root that is away is looked for.
+        memory: how long a picture for which memory was short waits before each further try.
     """
 
     tick: float = 0.25
@@ -124,6 +125,7 @@ class Waits:
     partial_batch: float = 0.05
     root_look: float = 0.5
     root_away: float = 5.0
+    memory: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)
 
 
 WAITS = Waits()

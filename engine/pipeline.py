@@ -118,6 +118,8 @@ class Pipeline:
             root=RootWatch(parts.storage, stop, say, waits),
             config=config,
             stop=stop,
+            say=say,
+            waits=waits,
         )
         inference = Inference(
             session=parts.session,

@@ -5,10 +5,18 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageOps
+
+from engine.pictures.decode import decode
+from engine.pictures.sniff import sniff
 
 MAX_PIXELS = 50_000_000
 """A picture with more is not opened for the page: 50 megapixels are 200 MB once decoded."""
+
+MAX_FILE_SIZE = 256_000_000
+"""A file with more bytes is not read for the page; the engine's own default."""
+
+_WITH_EXIF = ("jpeg", "png", "webp", "avif")  # as Pillow calls them too; TIFF and HEIF come upright
 
 _decoding = threading.Semaphore(2)  # bounds the memory, and leaves cores to an engine on this machine
 
@@ -16,10 +24,14 @@ _decoding = threading.Semaphore(2)  # bounds the memory, and leaves cores to an 
 def thumbnail(file: Path, side: int) -> bytes:
     """The picture within side x side as WebP, turned as its EXIF says; a plain tile if it cannot be decoded.
 
+    It is decoded as the engine does, so it shows what the model sees (without transparency), and opens nothing else.
+
     A tile instead of an error, so that the page looks well though some files are broken.
     """
     try:
         status = file.stat()
+        if status.st_size > MAX_FILE_SIZE:
+            return placeholder()
         return _thumbnail(file, status.st_mtime_ns, side)
     except Exception:  # on broken files Pillow raises exceptions of many types
         return placeholder()
@@ -27,14 +39,23 @@ def thumbnail(file: Path, side: int) -> bytes:
 
 @lru_cache(maxsize=2_000)  # some 15 KB each
 def _thumbnail(file: Path, _changed: int, side: int) -> bytes:
-    with _decoding, Image.open(file) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError("too many pixels")
-        image.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
-        small = ImageOps.exif_transpose(image)
-        small = small.convert("RGBA" if small.has_transparency_data else "RGB")
+    with _decoding:
+        data = file.read_bytes()
+        small = Image.fromarray(decode(data, file.name, max_pixels=MAX_PIXELS))
         small.thumbnail((side, side))
-        return _webp(small)
+        small.getexif()[ExifTags.Base.Orientation] = _orientation(data, sniff(data))
+        return _webp(ImageOps.exif_transpose(small))
+
+
+def _orientation(data: bytes, kind: str) -> int:
+    """How a picture is to be turned (EXIF, 1 to 8); 1 where that is not said or the EXIF is broken."""
+    if kind not in _WITH_EXIF:
+        return 1
+    try:
+        with Image.open(BytesIO(data), formats=[kind]) as image:
+            return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # on broken files Pillow raises exceptions of many types
+        return 1
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """`engine tag PATH...`: the tags of single pictures and folders, printed like `deepdanbooru evaluate`."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -9,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
+from engine.cli.console import (
+    FINISHED_WITH_FAILURES,
+    INTERRUPTED,
+    OK,
+    interruptible,
+    log_to_stderr,
+    printable,
+    say,
+    sentences,
+)
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.errors import ConfigError, Unreadable
@@ -61,17 +71,25 @@ def tag(
 
 
 def pictures(paths: Iterable[Path]) -> Iterable[str]:
-    """Files as they were named, folders as the pictures below them, sorted."""
+    """Files as they were named, folders as the pictures below them, in natural order as the original: p2 before p10."""
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            found = [p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+            found.sort(key=lambda picture: _natural(picture.as_posix()))
             if not found:
                 say(f"warning: no pictures in {path}")
             yield from map(str, found)
-        elif path.exists():
+        elif path.is_file():
             yield str(path)
+        elif path.exists():  # a pipe or a device: reading one may never end
+            raise ConfigError(f"{path} is neither a file nor a folder: save what it gives to a file first")
         else:
             raise ConfigError(f"there is no file or folder {path}")
+
+
+def _natural(text: str) -> list[str | int]:
+    """A sort key: text and numbers in turn, numbers by their value."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]
 
 
 class LocalFiles:
@@ -122,16 +140,16 @@ class Printer:
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         self.failures += outcome is Outcome.FAILED
-        say(f"{media.storage_url}: {reason}")
-        error = json.dumps({"path": media.storage_url, "error": reason}, ensure_ascii=False)
+        say(f"{_name(media.storage_url)}: {reason}")
+        error = _json({"path": media.storage_url, "error": reason})
         return self._print({media.id: error if self._as_json else None})
 
     def _tags(self, item: Tagged) -> str:
         path = item.media.storage_url
         if self._as_json:
             tags = [{"tag": tag, "score": score} for tag, score in item.tags]
-            return json.dumps({"path": path, "tags": tags}, ensure_ascii=False)
-        return "\n".join([f"Tags of {path}:", *(f"({score:05.3f}) {tag}" for tag, score in item.tags), ""])
+            return _json({"path": path, "tags": tags})
+        return "\n".join([f"Tags of {_name(path)}:", *(f"({score:05.3f}) {tag}" for tag, score in item.tags), ""])
 
     def _print(self, texts: Mapping[int, str | None]) -> Future[None]:
         with self._lock:
@@ -139,10 +157,21 @@ class Printer:
             while self._next in self._texts:
                 text = self._texts.pop(self._next)
                 if text is not None:
-                    typer.echo(text)
+                    typer.echo(text if self._as_json else printable(text))
                 self._next += 1
                 self._settled(1)
         return _done()
+
+
+def _name(path: str) -> str:
+    """A path on one line that a terminal shows and does not obey."""
+    return printable(path).replace("\n", "\\x0a")
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """One line of JSON: letters as they are, control characters (C1 and DEL too) and halves of pairs escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _done() -> Future[None]:

@@ -1,36 +1,79 @@
 """Bytes to RGB, with the pixels that the original gets: alpha dropped, EXIF orientation ignored.
 
-Of an animation, the first frame. JPEG goes through libjpeg-turbo (simplejpeg) with the fast DCT and fancy upsampling,
-which is bit-exact with TensorFlow's decoder; AVIF through Pillow, whose wheels bring a decoder on every platform; all
-else through OpenCV.
-Files that TensorFlow refuses as truncated fail here too; a JPEG that is damaged inside but complete passes, as there.
+Of an animation, the first frame. Each format has its decoder, and the size that counts is the one that this decoder
+itself reads from the header. Files that TensorFlow refuses as truncated fail here too; a JPEG that is damaged inside
+but complete passes, as there. Formats that the original cannot read are decoded as a user would expect.
 """
 
-import io
-import struct
-import zlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-import simplejpeg
-from PIL import Image
 
 from engine.errors import MediumError, Undecodable, first_line
-from engine.pictures.sniff import Header, probe
+from engine.pictures import gif, jpeg, opencv, pillow, png
+from engine.pictures.sniff import sniff
 from engine.types import Rgb
-
-__all__ = ["MAX_PIXELS", "Header", "decode", "probe"]
 
 MAX_PIXELS = 100_000_000
 """Default of `--max-pixels`: 300 MB decoded. Real pictures stay below; a crafted 100 KB file could ask for 2.7 GB."""
 
 _MAX_SIDE = 1 << 20  # OpenCV's own limit; it also bounds what fitting needs for a row
 
-# OpenCV prints every broken file on stderr, beside the exception or the None that it gives.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-# The size is checked before Pillow sees a file; its own check would warn, or raise at another limit than ours.
-Image.MAX_IMAGE_PIXELS = None
+
+class Header(NamedTuple):
+    """A picture's format (see `sniff`) and its size in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
+class Decoder(NamedTuple):
+    """What knows a format. Both may raise anything for a broken file."""
+
+    size: Callable[[bytes], tuple[int, int]]
+    decode: Callable[[bytes], Rgb]
+
+
+DECODERS = {
+    "jpeg": Decoder(jpeg.size, jpeg.decode),
+    "png": Decoder(png.size, png.decode),
+    "gif": Decoder(gif.size, gif.decode),
+    "bmp": Decoder(opencv.bmp_size, opencv.decode),
+    "webp": Decoder(opencv.webp_size, opencv.decode),
+    "avif": Decoder(pillow.avif_size, pillow.avif),
+    "heif": Decoder(pillow.heif_size, pillow.heif),
+    "tiff": Decoder(pillow.tiff_size, pillow.tiff),
+    "jp2": Decoder(pillow.jp2_size, pillow.jp2),
+}
+
+
+def probe(data: bytes, key: str = "") -> Header:
+    """A picture's format and size, by its header.
+
+    Args:
+        data: the whole file.
+        key: its storage key; only its extension matters, see `sniff`.
+
+    Raises:
+        NotAPicture: the content is no picture and the key does not claim that it is one.
+        Undecodable: the key claims a picture that is none, the file is empty or its header is broken.
+        MemoryError: as `decode`.
+    """
+    name = sniff(data, key)
+    try:
+        width, height = DECODERS[name].size(data)
+    except MediumError:
+        raise
+    except Exception as error:  # whatever a decoder makes of a broken file is that file's outcome
+        if is_memory_shortage(error):
+            raise MemoryError("not enough memory to read the header") from error
+        raise Undecodable(f"the {name} header is truncated or broken ({first_line(error)})") from error
+    if width < 1 or height < 1:
+        raise Undecodable(f"the header says {width} x {height} pixels")
+    return Header(name, width, height)
 
 
 def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
@@ -38,7 +81,7 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
 
     Args:
         data: the whole file.
-        key: its storage key; only its extension matters, see `probe`.
+        key: its storage key; only its extension matters, see `sniff`.
         max_pixels: larger pictures are refused by their header, before anything is allocated.
 
     Returns:
@@ -47,93 +90,29 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
     Raises:
         NotAPicture: the content is no picture and the key does not claim that it is one.
         Undecodable: empty, truncated, broken, not supported or too large; the message says which.
+        MemoryError: there is too little memory at this moment, which says nothing about the picture.
     """
     header = probe(data, key)
+    size = f"{header.width} x {header.height} pixels"
     if header.width * header.height > max_pixels or max(header.width, header.height) > _MAX_SIDE:
         raise Undecodable(
-            f"{header.width} x {header.height} pixels are more than the limit of {max_pixels:,} "
-            f"(and {_MAX_SIDE:,} a side): raise it with --max-pixels"
+            f"{size} are more than the limit of {max_pixels:,} (and {_MAX_SIDE:,} a side): raise it with --max-pixels"
         )
     try:
-        rgb = _DECODERS.get(header.format, _opencv)(data)
+        rgb = DECODERS[header.format].decode(data)
     except MediumError:
         raise
-    except MemoryError as error:
-        raise Undecodable(f"not enough memory for {header.width} x {header.height} pixels") from error
-    except Exception as error:  # whatever a decoder makes of a broken file is that file's outcome
+    except Exception as error:
+        if is_memory_shortage(error):
+            raise MemoryError(f"not enough memory for {size}") from error
         raise Undecodable(f"broken {header.format}: {first_line(error)}") from error
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-        raise Undecodable(f"broken {header.format}: decoded to {rgb.shape} of {rgb.dtype}")
+    if rgb.shape != (header.height, header.width, 3) or rgb.dtype != np.uint8:
+        raise Undecodable(f"broken {header.format}: decoded to {rgb.shape} of {rgb.dtype} instead of {size}")
     return np.ascontiguousarray(rgb)
 
 
-def _jpeg(data: bytes) -> Rgb:
-    """TensorFlow fails where data ends too early and passes over other damage, so warnings get a second look."""
-    try:
-        return _turbojpeg(data, strict=True)
-    except ValueError as error:
-        if "subsampling" in str(error) and data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"):
-            return _opencv(data)  # rare, unknown to simplejpeg: by the slow DCT, up to 4 levels off; it has its end
-        if not str(error).startswith("Corrupt JPEG data"):
-            raise
-    return _turbojpeg(data, strict=False)
-
-
-def _turbojpeg(data: bytes, *, strict: bool) -> Rgb:
-    """Decodes with the original's settings: the fast DCT, but not the fast upsampling."""
-    _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    if colorspace not in ("CMYK", "YCCK"):
-        rgb: Rgb = simplejpeg.decode_jpeg(data, "RGB", fastdct=True, fastupsample=False, strict=strict)
-        return rgb
-    inks = simplejpeg.decode_jpeg(data, "CMYK", fastdct=True, fastupsample=False, strict=strict)
-    return _from_cmyk(inks, inverted=b"Adobe" in data[:4096])
-
-
-def _from_cmyk(cmyk: npt.NDArray[np.uint8], *, inverted: bool) -> Rgb:
-    """TensorFlow's conversion (`jpeg_mem.cc`), a row at a time: files by Adobe hold 255 minus the ink."""
-    rgb = np.empty((*cmyk.shape[:2], 3), np.uint8)
-    for row, inks in zip(rgb, cmyk if inverted else 255 - cmyk, strict=True):
-        light = inks.astype(np.uint16)
-        row[:] = light[:, :3] * light[:, 3:] // 255
-    return rgb
-
-
-def _png(data: bytes) -> Rgb:
-    return _opencv(_critical_chunks(data))
-
-
-def _critical_chunks(data: bytes) -> bytes:
-    """The PNG without what does not change the pixels: colour profiles, text, EXIF, the further frames of an animation.
-
-    libpng would print its opinion of each broken one on stderr. Truncation and checksums are found on the way.
-    """
-    chunks: list[bytes | memoryview] = [data[:8]]
-    at, view = 8, memoryview(data)
-    while True:
-        length, name = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise Undecodable("truncated PNG")
-        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-                raise Undecodable(f"broken PNG: wrong checksum in {name.decode()}")
-            chunks.append(view[at:end])
-        if name == b"IEND":
-            return b"".join(chunks)
-        at = end
-
-
-def _opencv(data: bytes) -> Rgb:
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if rgb is None:
-        raise Undecodable("truncated or broken")
-    return rgb.astype(np.uint8, copy=False)
-
-
-def _avif(data: bytes) -> Rgb:
-    with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-_DECODERS = {"jpeg": _jpeg, "png": _png, "avif": _avif}
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether an error says that memory, or room for one more thread, is short at this moment."""
+    if isinstance(error, cv2.error):  # its attribute `code` is the class's, and so that of any thread's latest error
+        return "Insufficient memory" in str(error)
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)

@@ -4,12 +4,16 @@ Two groups of threads with a channel between them that is bounded by bytes: read
 more of them than cores; decoders compute, so there are as many as cores.
 """
 
+import threading
+from collections.abc import Callable
+
 import numpy as np
 
-from engine.config import RunConfig
+from engine.config import WAITS, RunConfig, Waits
 from engine.errors import MediumError, NotAPicture, Stopped, Unreadable
 from engine.families.family import Family
 from engine.flow.channels import Channel, Meter, Stop, WeightedSemaphore
+from engine.pictures.decode import is_memory_shortage
 from engine.stages.batch import Batcher
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import Ticket
@@ -43,6 +47,8 @@ class Loader:
         root: RootWatch,
         config: RunConfig,
         stop: Stop,
+        say: Callable[[str], None] = lambda _: None,
+        waits: Waits = WAITS,
     ) -> None:
         self._storage = storage
         self._family = family
@@ -53,6 +59,9 @@ class Loader:
         self._root = root
         self._config = config
         self._stop = stop
+        self._say, self._waits = say, waits
+        self._alone = threading.Lock()  # held while a picture has the memory for itself
+        self._memory_was_short = False
         # Decoded pictures share one budget of pixels, so that several of 60 MP at once do not add up. One larger than
         # all of it passes alone.
         self._pixels = WeightedSemaphore(config.max_pixels, stop)
@@ -86,6 +95,8 @@ class Loader:
             return self._storage.read(key, max_bytes=self._config.max_file_size)
         except Unreadable as error:  # a copy: the one that was raised holds its callers' variables, and so the ticket
             return Unreadable(str(error), missing=error.missing, fleeting=error.fleeting)
+        except MemoryError:
+            return Unreadable("not enough memory to read the file", fleeting=True)
 
     def _is_worth_another_try(self, ticket: Ticket, error: Unreadable, away_before: int) -> bool:
         """After a failed read: True to read again now; else the ticket is settled, or waits for its second chance."""
@@ -118,11 +129,44 @@ class Loader:
             ticket.skip(str(error), self._storage.state(key))
         except MediumError as error:
             ticket.fail(str(error), self._storage.state(key))
+        except MemoryError as error:
+            ticket.fail(str(error))  # it is not the file's fault: without its state, the next run tries it again
         else:
             self._batcher.add(ticket, row, self.decoding)
 
     def _decode_into(self, row: Rgb, data: bytes, key: str) -> None:
-        pixels = min(self._family.pixels(data, key), self._config.max_pixels)
+        with self._alone:
+            pass  # wait while another picture needs all the memory
+        try:
+            pixels = min(self._family.pixels(data, key), self._config.max_pixels)
+            self._decode_sharing(pixels, row, data, key)
+        except Exception as error:
+            if not is_memory_shortage(error):
+                raise
+        else:
+            return
+        self._decode_alone(row, data, key)
+
+    def _decode_alone(self, row: Rgb, data: bytes, key: str) -> None:
+        """Memory was short: try again, with nothing else decoded meanwhile. Raises `MemoryError` in the end."""
+        shortage = ""
+        with self._alone:
+            if not self._memory_was_short:
+                self._memory_was_short = True
+                self._say("memory is short: pictures wait for it and are decoded one at a time")
+            for wait in self._waits.memory:
+                if self._stop.event.wait(wait):
+                    raise Stopped
+                try:
+                    return self._decode_sharing(self._config.max_pixels, row, data, key)
+                except Exception as error:
+                    if not is_memory_shortage(error):
+                        raise
+                    shortage = str(error)
+        raise MemoryError(f"{shortage}, even alone and after waiting: free some memory, the next run tries it again")
+
+    def _decode_sharing(self, pixels: int, row: Rgb, data: bytes, key: str) -> None:
+        """Decode with a share of the memory for pictures; all of it is a share too."""
         self._pixels.acquire(pixels, self.decoding)  # waiting for its share is not being busy
         try:
             with self.decoding.working():

@@ -6,6 +6,7 @@ import zlib
 
 import cv2
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 
@@ -19,6 +20,13 @@ def encoded(form, image, **options):
     """The file of a Pillow image."""
     file = io.BytesIO()
     image.save(file, form, **options)
+    return file.getvalue()
+
+
+def heif(image, **options):
+    """The HEIC file of a Pillow image."""
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, **options)
     return file.getvalue()
 
 
@@ -60,6 +68,7 @@ def every_format():
         "animated.webp": encoded("WEBP", image, save_all=True, append_images=frames, lossless=True),
         "rgb.avif": encoded("AVIF", image, quality=95, speed=10),
         "animated.avif": encoded("AVIF", image, save_all=True, append_images=frames, quality=95, speed=10),
+        "rgb.heic": heif(image, quality=95),
         "rgb.tiff": encoded("TIFF", image),
         "lzw.tiff": encoded("TIFF", image, compression="tiff_lzw"),
         "cmyk.tiff": encoded("TIFF", image.convert("CMYK")),

@@ -18,7 +18,7 @@ from tests.support.ledgers import Waiting
 from tests.support.sessions import CATEGORIES, TAGS, ColourSession
 
 SHAPE = Preprocessing("deepdanbooru", 16, 16)
-QUICK = Waits(tick=0.02, second_chance=0.01, root_away=0.01)
+QUICK = Waits(tick=0.02, second_chance=0.01, root_away=0.01, memory=(0.0, 0.01, 0.01))
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))
 
 

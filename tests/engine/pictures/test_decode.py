@@ -14,6 +14,8 @@ from tests.support.pictures import encoded, every_format, png_chunk, png_claimin
 FILES = every_format()
 COARSE = {"palette.png": 90, "palette.gif": 90, "palette.bmp": 90, "animated.gif": 90, "gray.jpg": 255}
 """How far a format may be from its source, in levels; the others 40 (lossy, chroma at half size)."""
+ONE_FRAME = {"animated.png": "rgb.png", "animated.gif": "palette.gif"}
+"""Animations of which only the first frame is looked at, and the file that ends with it."""
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -29,7 +31,7 @@ def test_every_format(name):
 @pytest.mark.parametrize("name", FILES)
 def test_truncated_files_fail(name):
     data = FILES[name]
-    first_frame = len(FILES["rgb.png"]) if name == "animated.png" else len(data)
+    first_frame = len(FILES[ONE_FRAME.get(name, name)])
     for length in (first_frame // 3, first_frame // 2, first_frame * 9 // 10):
         with pytest.raises(Undecodable):
             decode(data[:length], name)
@@ -116,18 +118,16 @@ def test_an_empty_file_fails(name):
 
 
 def test_what_cannot_be_decoded_is_named():
-    with pytest.raises(Undecodable, match="HEIC picture, which is not supported"):
-        decode(b"\0\0\0\x18ftypheic" + bytes(99), "a.heic")
     with pytest.raises(Undecodable, match="JPEG XL"):
         decode(b"\xff\x0a" + bytes(99), "a.jxl")
 
 
 BOMBS = {
     "png": png_claiming(30_000, 30_000, bytes(100_000_000)),
-    "gif": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + FILES["animated.gif"][10:],
+    "gif": FILES["palette.gif"].replace(struct.pack("<HH", 83, 61), struct.pack("<HH", 60_000, 60_000)),
     "bmp": FILES["rgb.bmp"][:18] + struct.pack("<ii", 40_000, -40_000) + FILES["rgb.bmp"][26:],
     "webp": FILES["animated.webp"][:24] + b"\xff\x3f\0\xff\x3f\0" + FILES["animated.webp"][30:],
-    "avif": FILES["rgb.avif"].replace(struct.pack(">II", 83, 61), struct.pack(">II", 30_000, 30_000)),
+    "avif": FILES["rgb.avif"].replace(struct.pack(">II", 83, 61), struct.pack(">II", 12_000, 12_000)),
     "tall png": png_claiming(2, 1 << 21),
 }
 

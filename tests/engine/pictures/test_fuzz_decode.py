@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.errors import MediumError
-from engine.pictures.decode import decode, probe
+from engine.pictures.decode import DECODERS, decode, probe
 from tests.support.pictures import every_format
 
 COUNT = int(os.environ.get("ENGINE_FUZZ", "600"))
@@ -55,6 +55,26 @@ def resigned(data):
         data[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
         at = end + 4
     return bytes(data)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_size_that_is_checked_is_the_size_that_is_decoded(name):
+    """Headers alone are mutated here, and the decoders asked without what `decode` checks afterwards."""
+    chance = random.Random(f"{SEED} sizes {name}")
+    decoder = DECODERS[probe(FILES[name]).format]
+    for _ in range(COUNT // len(FILES)):
+        cut = chance.randrange(8, 700)
+        data = FILES[name][:8] + mutated(FILES[name][8:cut], chance) + FILES[name][cut:]
+        if name.endswith(".png"):
+            data = resigned(data)
+        try:
+            width, height = decoder.size(data)
+            if not 0 < width * height <= 4_000_000:
+                continue
+            rgb = decoder.decode(data)
+        except Exception:  # any will do: `decode` makes a reason of it
+            continue
+        assert rgb.shape[:2] == (height, width)
 
 
 @pytest.mark.parametrize("name", FILES)
