@@ -138,34 +138,71 @@ def _export(
         Path | None, typer.Option(help="Where jsonl and csv go. [default: stdout]", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace .txt files that are there.")] = False,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Only tags with at least this score.")] = 0.0,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only tags of this category; may be given again.", show_default=False)
+    ] = None,
+    blacklist: Annotated[
+        Path | None, typer.Option(help="A file of tags to leave out, one a line.", show_default=False)
+    ] = None,
+    max_tags: Annotated[
+        int | None, typer.Option(min=1, help="The most tags of a picture, the best ones.", show_default=False)
+    ] = None,
+    order: Annotated[export.Order, typer.Option(help="Of a picture's tags.")] = export.Order.SCORE,
+    ratings: Annotated[
+        bool | None,
+        typer.Option(
+            "--ratings/--no-ratings", help="Write rating:… tags. [default: not into .txt]", show_default=False
+        ),
+    ] = None,
+    underscores: Annotated[
+        bool, typer.Option("--underscores/--no-underscores", help="For .txt: tags as they are, or with spaces.")
+    ] = True,
 ) -> None:
     """The tags of a library as JSON Lines, CSV, or a .txt beside each picture."""
     Catalogue.check(library)
+    txt = format is export.Format.TXT
+    if not (txt or underscores):
+        raise ServiceError("--no-underscores is for --format txt: jsonl and csv hold the tags as they are")
+    selection = export.Selection(
+        threshold=threshold,
+        categories=frozenset(category or ()),
+        blacklist=export.read_blacklist(blacklist) if blacklist else frozenset(),
+        ratings=not txt if ratings is None else ratings,
+        maximum=max_tags,
+        order=order,
+    )
     file = db or default_path(library)
     if not file.is_file():
         raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
     with closing(Database(file)) as database:
-        if format is export.Format.TXT:
+        export.check_categories(database, selection.categories)
+        pictures = export.tagged(database, selection)
+        if txt:
             if output:
                 raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
-            _export_txt(database, Catalogue(database, library), overwrite)
+            _say_written(
+                export.write_txt(pictures, Catalogue(database, library), overwrite=overwrite, underscores=underscores)
+            )
             return
         count = 0
         write = export.write_jsonl if format is export.Format.JSONL else export.write_csv
         with _opened(output) as out:
-            count = write(export.tagged(database), out)
+            count = write(pictures, out)
         if count:  # 0 as well when the reader of stdout left early
             _say(f"exported the tags of {count} pictures")
 
 
-def _export_txt(database: Database, catalogue: Catalogue, overwrite: bool) -> None:
-    written, kept, impossible = export.write_txt(export.tagged(database), catalogue, overwrite=overwrite)
-    _say(f"wrote {written} .txt files")
-    if kept:
-        _say(f"kept {kept} that were there already (--overwrite replaces them)")
-    if impossible:
+def _say_written(done: export.Written) -> None:
+    _say(f"wrote {done.written} .txt files")
+    if done.kept:
+        _say(f"kept {done.kept} that were there already (--overwrite replaces them)")
+    if done.empty:
+        _say(f"passed over {done.empty} pictures that have none of the tags asked for")
+    if done.impossible:
         _say(
-            f"passed over {impossible} pictures whose file is gone or whose name differs from another's by suffix only"
+            f"passed over {done.impossible} pictures whose file is gone "
+            "or whose name differs from another's by suffix only"
         )
 
 
