@@ -13,8 +13,11 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from service.catalogue import Catalogue
+from service.search import TooLong
 from service.store import Score, Store
+from service.threads import own_threads
 
+_THREADS = 16  # none of which ever waits for the page
 _MAX_ID = 2**63 - 1  # the largest integer of SQLite, and of Java's long
 _Id = (
     Annotated[StrictInt, Field(ge=0, le=_MAX_ID)]
@@ -60,7 +63,12 @@ class Stored(BaseModel):
 
 def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
     """The router of the three calls. guard.py checks the token; `Security` only puts it into the OpenAPI document."""
-    api = APIRouter(prefix="/media", tags=["media API"], dependencies=[Security(HTTPBearer(auto_error=False))])
+    api = APIRouter(
+        prefix="/media",
+        tags=["media API"],
+        dependencies=[Security(HTTPBearer(auto_error=False))],
+        route_class=own_threads(_THREADS),
+    )
 
     @api.post("/segment")
     def segment(request: SegmentRequest) -> Segment:
@@ -122,6 +130,10 @@ def answer_errors_in_sentences(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     def refused(_request: Request, error: StarletteHTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(TooLong)
+    def ended(_request: Request, error: TooLong) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @app.exception_handler(OperationalError)
     def database_away(_request: Request, error: OperationalError) -> JSONResponse:

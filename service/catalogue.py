@@ -1,6 +1,7 @@
 """The catalogue: the pictures in a library folder. Each has an id that never changes and is never given again."""
 
 import logging
+import math
 import os
 import re
 import stat
@@ -45,8 +46,10 @@ class Catalogue:
     def scan(self, settle_seconds: float = 0.0) -> int:
         """Brings the table up to date: new files get new ids, vanished and returned ones are marked so.
 
-        Returns the number of pictures present. New files that changed less than `settle_seconds` ago are left out.
-        Raises ServiceError, and changes nothing, if the folder cannot be listed (a network share that is away).
+        Returns the number of pictures present. New files that changed less than `settle_seconds` ago are left out; only
+        new ones are asked for their time, for on a network share each such question is a round trip.
+        Raises ServiceError, and changes nothing, if a network share is away: the folder cannot be listed, or it is the
+        empty one that a share is mounted on, though pictures were known.
         """
         newest = time.time() - settle_seconds if settle_seconds else None
         try:
@@ -55,7 +58,12 @@ class Catalogue:
             raise ServiceError(f"the library folder {self.root} cannot be read: {error.strerror}") from error
         with self._database.writing() as connection:
             known = {row.path: row.present for row in connection.execute(select(media.c.path, media.c.present))}
-            new = sorted(p for p, changed in found.items() if p not in known and (newest is None or changed <= newest))
+            if not found and any(known.values()) and _is_empty(self.root):
+                raise ServiceError(
+                    f"the library folder {self.root} is empty, but {sum(known.values())} pictures were in it: is its "
+                    "share mounted? If they were deleted on purpose, put any file into the folder"
+                )
+            new = sorted(p for p in found.keys() - known.keys() if newest is None or _changed(found[p]) <= newest)
             if new:
                 rows = [{"path": path, "present": True} for path in new]
                 connection.execute(insert(media).on_conflict_do_nothing(), rows)
@@ -90,8 +98,22 @@ class Catalogue:
         return file if file.is_relative_to(self.root) and file.is_file() else None
 
 
-def _pictures(root: Path) -> Iterator[tuple[str, float]]:
-    """(posix-relative path, time changed) of every picture; only an unreadable root raises."""
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
+
+
+def _changed(entry: os.DirEntry[str]) -> float:
+    """When the file changed last; never (infinity) if it vanished after it was listed."""
+    try:
+        return entry.stat().st_mtime
+    except OSError as error:
+        _log.info("%r is passed over: %s", entry.path, error.strerror)
+        return math.inf
+
+
+def _pictures(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """(posix-relative path, entry) of every picture; only an unreadable root raises."""
     folders = [root]
     while folders:
         for entry in _listing(folders.pop(), root):
@@ -100,7 +122,7 @@ def _pictures(root: Path) -> Iterator[tuple[str, float]]:
                     if not _is_junction(entry):
                         folders.append(Path(entry.path))
                 elif _is_picture(entry, root):
-                    yield Path(entry.path).relative_to(root).as_posix(), entry.stat().st_mtime
+                    yield Path(entry.path).relative_to(root).as_posix(), entry
             except OSError as error:  # it vanished after it was listed
                 _log.info("%r is passed over: %s", entry.path, error.strerror)
 
@@ -124,7 +146,8 @@ def _is_picture(entry: os.DirEntry[str], root: Path) -> bool:
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:
-    return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
+    # On Windows the listing has brought what stat returns; elsewhere there are no junctions and stat is a round trip.
+    return os.name == "nt" and getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
         stat, "IO_REPARSE_TAG_MOUNT_POINT", _JUNCTION
     )
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, Protocol, TextIO
 
 import typer
 from typer.main import get_command
@@ -16,12 +16,18 @@ from engine.files import replacing
 from service import export
 from service.catalogue import Catalogue
 from service.database import Database, default_path
-from service.embedded import embedded
+from service.embedded import Running, embedded
 from service.errors import ServiceError
 from service.guard import is_loopback
 from service.token import kept_token, read_token
 
 TOKEN_VARIABLE = "ENGINE_API_TOKEN"  # noqa: S105 - the variable's name
+PASSWORD_VARIABLE = "ENGINE_PAGE_PASSWORD"  # noqa: S105 - the variable's name
+_PASSWORD_LENGTH = 12  # somebody types it on a phone
+_UNENCRYPTED = (
+    "warning: nothing is encrypted: whoever listens on this network reads pictures, password and token; "
+    "put a proxy with TLS before it, or bind it to 127.0.0.1"
+)
 
 _Library = Annotated[Path, typer.Option(help="The folder of pictures.", show_default=False)]
 _Db = Annotated[
@@ -29,9 +35,18 @@ _Db = Annotated[
 ]
 
 
-def serve_main(argv: list[str]) -> int:
-    """Runs `engine serve` with these arguments; returns the exit code."""
-    return _run(_serve, "engine serve", argv)
+class Tag(Protocol):
+    """Tags what a running service lists until it is told to end; returns the exit code. The engine brings it.
+
+    `every`: seconds between two looks for new pictures.
+    """
+
+    def __call__(self, running: Running, *, library: Path, model: Path, every: float, verbose: bool) -> int: ...
+
+
+def serve_main(argv: list[str], tag: Tag | None = None) -> int:
+    """Runs `engine serve` with these arguments; returns the exit code. `tag`: what --tag does."""
+    return _run(_serve, "engine serve", argv, tag)
 
 
 def export_main(argv: list[str]) -> int:
@@ -39,11 +54,11 @@ def export_main(argv: list[str]) -> int:
     return _run(_export, "engine export", argv)
 
 
-def _run(command: Callable[..., None], name: str, argv: list[str]) -> int:
+def _run(command: Callable[..., None], name: str, argv: list[str], tag: Tag | None = None) -> int:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     try:
-        get_command(app).main(args=argv, prog_name=name)
+        get_command(app).main(args=argv, prog_name=name, obj=tag)
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -53,9 +68,10 @@ def _run(command: Callable[..., None], name: str, argv: list[str]) -> int:
 
 
 def _serve(
+    context: typer.Context,
     library: _Library,
     host: Annotated[
-        str, typer.Option(help="The address to bind; other than loopback, the page asks for the token too.")
+        str, typer.Option(help="The address to bind; other than loopback, the page asks for a password.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     db: _Db = None,
@@ -63,23 +79,54 @@ def _serve(
         Path | None,
         typer.Option(help=f"A file that holds the token; otherwise {TOKEN_VARIABLE}, or one is made and kept."),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="A model folder, for the tags' categories.")] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"A file that holds the page's password; otherwise {PASSWORD_VARIABLE}, or one is made and kept."
+        ),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A model folder, for the tags' categories and --tag.")] = None,
+    tag: Annotated[
+        bool, typer.Option("--tag", help="Tag new pictures too, as `engine run --library --follow` does.")
+    ] = False,
     rescan: Annotated[float, typer.Option(min=0, help="Seconds between looks for new pictures; 0: never.")] = 60.0,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False,
 ) -> None:
     """The media API over a folder of pictures, with a page to look at its tags."""
+    if tag and model is None:
+        raise ServiceError("--tag needs a model: give --model, the folder that `engine convert` wrote")
+    if tag and context.obj is None:
+        raise ServiceError("--tag is to be had from `engine serve` alone")
     Catalogue.check(library)
     file = db or default_path(library)
-    token, origin = _token(token_file, file)
+    token, token_place = _secret(token_file, TOKEN_VARIABLE, file.with_suffix(".token"))
+    password = None
+    if not is_loopback(host):
+        password, password_place = _secret(
+            password_file, PASSWORD_VARIABLE, file.with_suffix(".password"), _PASSWORD_LENGTH
+        )
     with embedded(
-        library, db=file, host=host, port=port, token=token, model=model, rescan=rescan, access_log=verbose
+        library,
+        db=file,
+        host=host,
+        port=port,
+        token=token,
+        password=password,
+        model=model,
+        rescan=rescan,
+        access_log=verbose,
     ) as running:
         if not running.pictures:
             _say(f"{library} holds no pictures yet; they are shown once they are there")
         _say(f"{running.pictures} pictures of {library} at {running.url} (the media API: {running.url}/docs)")
-        _say(f"the token is in {origin}")
-        if not is_loopback(host):
-            _say("the page asks for a user and a password: any name, and the token")
+        if others := running.urls[1:]:
+            _say(f"elsewhere on the network: {', '.join(others)}")
+        if password:
+            _say(_UNENCRYPTED)
+            _say(f"the page asks for a user and a password: any name, and the password in {password_place}")
+        _say(f"the token is in {token_place}")
+        if tag and model:
+            raise typer.Exit(context.obj(running, library=library, model=model, every=rescan, verbose=verbose))
         _until_interrupted()
 
 
@@ -91,45 +138,81 @@ def _export(
         Path | None, typer.Option(help="Where jsonl and csv go. [default: stdout]", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace .txt files that are there.")] = False,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Only tags with at least this score.")] = 0.0,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only tags of this category; may be given again.", show_default=False)
+    ] = None,
+    blacklist: Annotated[
+        Path | None, typer.Option(help="A file of tags to leave out, one a line.", show_default=False)
+    ] = None,
+    max_tags: Annotated[
+        int | None, typer.Option(min=1, help="The most tags of a picture, the best ones.", show_default=False)
+    ] = None,
+    order: Annotated[export.Order, typer.Option(help="Of a picture's tags.")] = export.Order.SCORE,
+    ratings: Annotated[
+        bool | None,
+        typer.Option(
+            "--ratings/--no-ratings", help="Write rating:… tags. [default: not into .txt]", show_default=False
+        ),
+    ] = None,
+    underscores: Annotated[
+        bool, typer.Option("--underscores/--no-underscores", help="For .txt: tags as they are, or with spaces.")
+    ] = True,
 ) -> None:
     """The tags of a library as JSON Lines, CSV, or a .txt beside each picture."""
     Catalogue.check(library)
+    txt = format is export.Format.TXT
+    if not (txt or underscores):
+        raise ServiceError("--no-underscores is for --format txt: jsonl and csv hold the tags as they are")
+    selection = export.Selection(
+        threshold=threshold,
+        categories=frozenset(category or ()),
+        blacklist=export.read_blacklist(blacklist) if blacklist else frozenset(),
+        ratings=not txt if ratings is None else ratings,
+        maximum=max_tags,
+        order=order,
+    )
     file = db or default_path(library)
     if not file.is_file():
         raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
     with closing(Database(file)) as database:
-        if format is export.Format.TXT:
+        export.check_categories(database, selection.categories)
+        pictures = export.tagged(database, selection)
+        if txt:
             if output:
                 raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
-            _export_txt(database, Catalogue(database, library), overwrite)
+            _say_written(
+                export.write_txt(pictures, Catalogue(database, library), overwrite=overwrite, underscores=underscores)
+            )
             return
         count = 0
         write = export.write_jsonl if format is export.Format.JSONL else export.write_csv
         with _opened(output) as out:
-            count = write(export.tagged(database), out)
+            count = write(pictures, out)
         if count:  # 0 as well when the reader of stdout left early
             _say(f"exported the tags of {count} pictures")
 
 
-def _export_txt(database: Database, catalogue: Catalogue, overwrite: bool) -> None:
-    written, kept, impossible = export.write_txt(export.tagged(database), catalogue, overwrite=overwrite)
-    _say(f"wrote {written} .txt files")
-    if kept:
-        _say(f"kept {kept} that were there already (--overwrite replaces them)")
-    if impossible:
+def _say_written(done: export.Written) -> None:
+    _say(f"wrote {done.written} .txt files")
+    if done.kept:
+        _say(f"kept {done.kept} that were there already (--overwrite replaces them)")
+    if done.empty:
+        _say(f"passed over {done.empty} pictures that have none of the tags asked for")
+    if done.impossible:
         _say(
-            f"passed over {impossible} pictures whose file is gone or whose name differs from another's by suffix only"
+            f"passed over {done.impossible} pictures whose file is gone "
+            "or whose name differs from another's by suffix only"
         )
 
 
-def _token(token_file: Path | None, db: Path) -> tuple[str, str]:
-    """The token, and the words that tell a user where it is."""
-    if token_file:
-        return read_token(token_file), str(token_file)
-    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
-        return token, TOKEN_VARIABLE
-    kept = db.with_suffix(".token")
-    return kept_token(kept), str(kept)
+def _secret(named: Path | None, variable: str, kept: Path, characters: int = 43) -> tuple[str, str]:
+    """A token or password: from the named file, the variable, or made and kept; and words that say where it is."""
+    if named:
+        return read_token(named), str(named)
+    if secret := os.environ.get(variable, "").strip():
+        return secret, variable
+    return kept_token(kept, characters), str(kept)
 
 
 @contextmanager

@@ -1,19 +1,12 @@
 """The embedded media API as a context manager, used by `engine serve` and `engine run --library`."""
 
-import errno
-import ipaddress
 import logging
-import os
 import secrets
-import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import uvicorn
-from fastapi import FastAPI
 
 from engine.errors import ModelError
 from engine.model.folder import open_model
@@ -21,8 +14,10 @@ from service.app import build_app
 from service.catalogue import SETTLE_SECONDS, Catalogue
 from service.database import Database, default_path
 from service.errors import ServiceError
-from service.guard import is_loopback
+from service.guard import Access, is_loopback
+from service.server import bind, serving, urls
 from service.store import Store
+from service.thumbs import Thumbnails
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +27,14 @@ class Running:
     """A service that listens.
 
     Attributes:
-        url: the page's address; the three other URLs are the contract's calls.
+        url: the page's address on this machine; the three other URLs are the contract's calls.
+        urls: all addresses of the page: those of each interface, where it is bound to all.
         token: what the calls want as Bearer; never shown.
         pictures: how many pictures the library held at the start.
     """
 
     url: str
+    urls: Sequence[str]
     segment_url: str
     recognition_url: str
     recognition_bulk_url: str
@@ -54,6 +51,7 @@ def embedded(
     host: str = "127.0.0.1",
     port: int = 0,
     token: str | None = None,
+    password: str | None = None,
     model: Path | None = None,
     rescan: float = 60.0,
     access_log: bool = False,
@@ -63,9 +61,10 @@ def embedded(
     Args:
         library: the folder of pictures.
         db: the database file; by default one in the user's data folder, by the library's path.
-        host: the address to bind; anything but loopback makes the page ask for the token as well.
+        host: the address to bind; anything but loopback makes the page ask for a password.
         port: 0 takes a free one.
         token: what clients must send; a random one when None, to be had from the `Running`.
+        password: what opens the page, beside the token, where it is not bound to loopback.
         model: a model folder, which tells the tags' categories.
         rescan: seconds between two looks for new files; 0 never looks again.
         access_log: log every request.
@@ -76,14 +75,23 @@ def embedded(
     Catalogue.check(library)
     token = token or secrets.token_urlsafe(32)
     categories = _categories(model) if model else None
-    with closing(Database(db or default_path(library))) as database:
+    access = Access(token=token, password=password, loopback=is_loopback(host))
+    with (
+        closing(Database(db or default_path(library))) as database,
+        closing(Thumbnails(database.path.with_suffix(".thumbs.db"))) as thumbnails,
+    ):
         catalogue = Catalogue(database, library)
         pictures = catalogue.scan()
-        app = build_app(database, catalogue, Store(database, categories), token=token, loopback=is_loopback(host))
-        with _bind(host, port) as listening, _serving(app, listening, access_log), _rescanning(catalogue, rescan):
-            url = _url(listening)
+        app = build_app(database, catalogue, Store(database, categories), thumbnails, access=access)
+        with (
+            bind(host, port) as listening,
+            serving(app, listening, access_log=access_log),
+            _rescanning(catalogue, rescan),
+        ):
+            url, *others = urls(listening)
             yield Running(
                 url=url,
+                urls=(url, *others),
                 segment_url=f"{url}/media/segment",
                 recognition_url=f"{url}/media/recognition",
                 recognition_bulk_url=f"{url}/media/recognition/bulk",
@@ -99,59 +107,6 @@ def _categories(model: Path) -> dict[str, str]:
         return open_model(model).category_by_tag
     except ModelError as error:
         raise ServiceError(str(error)) from error
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket. It is made here and not by uvicorn, so that a failure can be told in one sentence."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # With a named protocol asyncio turns Nagle's algorithm off, which would delay each answer by 40 ms.
-        listening = socket.socket(family, kind, protocol)
-    except socket.gaierror as error:
-        raise ServiceError(f"the address {host} is unknown: choose another with --host") from error
-    try:
-        if os.name == "posix":  # elsewhere it would let two servers share a port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(128)
-    except OSError as error:
-        listening.close()
-        reasons = {
-            errno.EADDRINUSE: f"port {port} is in use: choose another with --port",
-            errno.EADDRNOTAVAIL: f"{host} is not an address of this machine: choose another with --host",
-        }
-        otherwise = f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
-        raise ServiceError(reasons.get(error.errno or 0, otherwise)) from error
-    return listening
-
-
-def _url(listening: socket.socket) -> str:
-    """The address for clients on this machine: loopback where the socket is bound to every interface."""
-    host, port = listening.getsockname()[:2]
-    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
-        host = "::1" if ":" in host else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextmanager
-def _serving(app: FastAPI, listening: socket.socket, access_log: bool) -> Iterator[None]:
-    # The socket listens already, so a request that comes before the thread is ready just waits.
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        access_log=access_log,
-        log_level="info" if access_log else "warning",
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listening],), name="service", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 from base64 import b64decode
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -11,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body; the contract's requests hold 256 KB unless configured."""
 _DRAINED = 16 * MAX_BODY  # bytes of a body that is too large that are read all the same, see _read
+
+HEALTH = "/health"
+"""Tells whether the service answers and nothing else, so it asks for no password."""
 
 _SECURITY = {
     # No inline script or style, nothing from elsewhere: a file name or a tag that holds markup stays text.
@@ -30,18 +34,34 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Access:
+    """Who may ask a service.
+
+    Attributes:
+        token: what writes, as Bearer; it also opens the page.
+        loopback: only this machine can reach the address that the service is bound to.
+        password: what opens the page alone, which only reads; without one, only the token does.
+    """
+
+    token: str = field(repr=False)
+    loopback: bool
+    password: str | None = field(default=None, repr=False)
+
+
 class Guard:
     """ASGI middleware. The media API (POST) always needs the token as Bearer.
 
     The page (GET) is open while the server is bound to loopback; the Host header must then name this machine, or a
-    website could rebind its own name to 127.0.0.1 and read the library. Bound elsewhere, the page needs the token too:
-    Bearer, or Basic with the token as the password, which is what a browser asks its user for.
+    website could rebind its own name to 127.0.0.1 and read the library. Bound elsewhere, the page wants a password by
+    Basic, which is what a browser asks its user for: the page's own or the token; or the token as Bearer.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self._app = app
-        self._token = token.encode("utf-8")
-        self._loopback = loopback
+        self._token = access.token.encode("utf-8")
+        self._password = (access.password or access.token).encode("utf-8")
+        self._loopback = access.loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,10 +88,10 @@ class Guard:
         if self._loopback and not is_loopback(_host_name(headers.get("host", ""))):
             return _error(403, "this service answers only to localhost; start it with --host to open it to a network")
         page = scope["method"] in ("GET", "HEAD")
-        if page and self._loopback:
+        if page and (self._loopback or scope["path"] == HEALTH):
             return None
         given = _credentials(headers.get("authorization", ""), basic=page)
-        if hmac.compare_digest(given, self._token):
+        if hmac.compare_digest(given, self._token) | (page and hmac.compare_digest(given, self._password)):
             return None
         answer = _error(401, "the token is missing or wrong: send Authorization: Bearer with the service's token")
         answer.headers["WWW-Authenticate"] = 'Basic realm="library", charset="UTF-8"' if page else "Bearer"

@@ -1,15 +1,19 @@
 """The web page: its static files, the JSON that these fetch, and the pictures, which are asked for by id."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from engine.pictures.sniff import CONTENT_TYPES
-from service import search, thumbs
+from service import search
 from service.catalogue import Catalogue
 from service.database import Database
+from service.guard import HEALTH
+from service.threads import own_threads
+from service.thumbs import Thumbnails, Version, placeholder
 
 _STATIC = Path(__file__).parent / "static"
 # `mimetypes` reads Windows' registry, which may call .js anything.
@@ -17,67 +21,89 @@ _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/ht
 _FRESH = {"Cache-Control": "no-cache"}
 _FOR_A_WHILE = {"Cache-Control": "private, max-age=300"}
 _THUMB_SIDES = {"small": 360, "large": 1600}
+_READING = ["GET", "HEAD"]
 
-_Tags = Annotated[list[str], Query(max_length=20, description="whole tags; all must be there")]
-_Words = Annotated[str, Query(max_length=200, description="parts of tags, separated by spaces")]
-_Category = Annotated[str | None, Query(max_length=100)]
+# Threads of each kind of request, so that searches or a share that hangs keep neither each other nor the media API
+# waiting. Searches compute; pictures wait for the disk or the network.
+_SEARCHES = 4
+_PICTURES = 8
+_PATIENCE = 10.0  # seconds that a request waits for one of them
+
+_TOO_MANY = f"a search takes {search.MAX_TAGS} tags and {search.MAX_WORDS} words at most"
 
 
-def pages(database: Database, catalogue: Catalogue) -> APIRouter:
+def _query(
+    tag: Annotated[list[str], Query(description="whole tags; all must be there")] = [],  # noqa: B006 - copied
+    q: Annotated[str, Query(max_length=200, description="parts of tags, separated by spaces")] = "",
+    category: Annotated[str | None, Query(max_length=100)] = None,
+) -> search.Query:
+    words = q.split()
+    if len(tag) > search.MAX_TAGS or len(words) > search.MAX_WORDS:
+        raise HTTPException(422, _TOO_MANY)
+    return search.Query(tag, words, category or None)
+
+
+_Search = Annotated[search.Query, Depends(_query)]
+
+
+def pages(database: Database, catalogue: Catalogue, thumbnails: Thumbnails) -> APIRouter:
     """The page's routes; not part of the contract, so not in the OpenAPI document."""
     routes = APIRouter(include_in_schema=False)
-    _add_static(routes)
-    _add_data(routes, database, catalogue)
-    _add_pictures(routes, catalogue)
+    routes.include_router(_static_files())
+    routes.include_router(_data(database, catalogue))
+    routes.include_router(_pictures(catalogue, thumbnails))
     return routes
 
 
-def _add_static(routes: APIRouter) -> None:
+def _static_files() -> APIRouter:
+    routes = APIRouter()
     files = {path.name: path for path in _STATIC.iterdir() if path.suffix in _STATIC_TYPES}
 
-    @routes.get("/")
-    def index() -> Response:
-        return _static(files["index.html"])
+    @routes.api_route("/", methods=_READING)
+    def index(request: Request) -> Response:
+        return _static(request, files["index.html"])
 
-    @routes.get("/docs")
-    def docs() -> Response:
-        return _static(files["docs.html"])
+    @routes.api_route("/docs", methods=_READING)
+    def docs(request: Request) -> Response:
+        return _static(request, files["docs.html"])
 
-    @routes.get("/static/{name}")
-    def static(name: str) -> Response:
+    @routes.api_route("/static/{name}", methods=_READING)
+    def static(request: Request, name: str) -> Response:
         if name not in files:
             raise HTTPException(404, "no such file")
-        return _static(files[name])
+        return _static(request, files[name])
+
+    @routes.api_route(HEALTH, methods=_READING)
+    async def health() -> dict[str, str]:
+        """For whoever watches the process."""
+        return {"status": "ok"}
+
+    return routes
 
 
-def _add_data(routes: APIRouter, database: Database, catalogue: Catalogue) -> None:
-    @routes.get("/page/summary")
+def _data(database: Database, catalogue: Catalogue) -> APIRouter:
+    routes = APIRouter(route_class=own_threads(_SEARCHES, _PATIENCE))
+
+    @routes.api_route("/page/summary", methods=_READING)
     def summary() -> dict[str, Any]:
         with database.reading() as connection:
             return {"library": catalogue.root.name, **search.summary(connection)}
 
-    @routes.get("/page/pictures")
+    @routes.api_route("/page/pictures", methods=_READING)
     def pictures(
-        tag: _Tags = [],  # noqa: B006 - FastAPI copies it
-        q: _Words = "",
-        category: _Category = None,
+        query: _Search,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 60,
     ) -> dict[str, Any]:
-        with database.reading() as connection:
-            return search.find(connection, search.Query(tag, q.split(), category or None), offset, limit)
+        with database.reading() as connection, search.time_limit(connection):
+            return search.find(connection, query, offset, limit)
 
-    @routes.get("/page/tags")
-    def tags(
-        tag: _Tags = [],  # noqa: B006
-        q: _Words = "",
-        category: _Category = None,
-        limit: Annotated[int, Query(ge=1, le=100)] = 12,
-    ) -> list[dict[str, Any]]:
-        with database.reading() as connection:
-            return search.suggest(connection, search.Query(tag, q.split(), category or None), limit)
+    @routes.api_route("/page/tags", methods=_READING)
+    def tags(query: _Search, limit: Annotated[int, Query(ge=1, le=100)] = 12) -> list[dict[str, Any]]:
+        with database.reading() as connection, search.time_limit(connection):
+            return search.suggest(connection, query, limit)
 
-    @routes.get("/page/pictures/{media_id}")
+    @routes.api_route("/page/pictures/{media_id}", methods=_READING)
     def picture(media_id: int) -> dict[str, Any]:
         with database.reading() as connection:
             found = search.picture(connection, _id(media_id))
@@ -85,24 +111,59 @@ def _add_data(routes: APIRouter, database: Database, catalogue: Catalogue) -> No
             raise HTTPException(404, f"there is no picture {media_id}")
         return found
 
+    @routes.api_route("/page/pictures/{media_id}/{direction}", methods=_READING)
+    def neighbour(media_id: int, direction: Literal["next", "previous"], query: _Search) -> dict[str, int | None]:
+        with database.reading() as connection, search.time_limit(connection):
+            return {"id": search.neighbour(connection, query, _id(media_id), after=direction == "next")}
 
-def _add_pictures(routes: APIRouter, catalogue: Catalogue) -> None:
-    @routes.get("/picture/{media_id}")
-    def original(media_id: int) -> Response:
-        file = _locate(catalogue, media_id)
+    return routes
+
+
+def _pictures(catalogue: Catalogue, thumbnails: Thumbnails) -> APIRouter:
+    routes = APIRouter(route_class=own_threads(_PICTURES, _PATIENCE))
+
+    @routes.api_route("/picture/{media_id}", methods=_READING)
+    def original(request: Request, media_id: int) -> Response:
+        file, status = _locate(catalogue, media_id)
         kind = CONTENT_TYPES.get(file.suffix.lower())
         if kind is None:  # the name is a link to a file of another type
             raise HTTPException(404, f"there is no picture {media_id}")
-        return FileResponse(file, media_type=kind, headers=_FRESH)
+        return _unless_known(request, FileResponse(file, media_type=kind, stat_result=status, headers=_FRESH))
 
-    @routes.get("/thumb/{media_id}")
-    def thumb(media_id: int, size: Annotated[str, Query(pattern="^(small|large)$")] = "small") -> Response:
-        file = _locate(catalogue, media_id)
-        return Response(thumbs.thumbnail(file, _THUMB_SIDES[size]), media_type="image/webp", headers=_FOR_A_WHILE)
+    @routes.api_route("/thumb/{media_id}", methods=_READING)
+    def thumb(request: Request, media_id: int, size: Literal["small", "large"] = "small") -> Response:
+        file, status = _locate(catalogue, media_id)
+        shown = Version(status.st_mtime_ns, status.st_size)
+        tag = f'"{shown.changed_ns:x}-{shown.size:x}-{size}"'
+        if _knows(request, tag):
+            return _not_modified({"ETag": tag, **_FOR_A_WHILE})
+        webp = thumbnails.get(media_id, file, shown, _THUMB_SIDES[size])
+        if webp is None:  # asked for again each time: the file may be complete a moment later
+            return Response(placeholder(), media_type="image/webp", headers=_FRESH)
+        return Response(webp, media_type="image/webp", headers={"ETag": tag, **_FOR_A_WHILE})
+
+    return routes
 
 
-def _static(file: Path) -> Response:
-    return FileResponse(file, media_type=_STATIC_TYPES[file.suffix], headers=_FRESH)
+def _static(request: Request, file: Path) -> Response:
+    answer = FileResponse(file, media_type=_STATIC_TYPES[file.suffix], stat_result=file.stat(), headers=_FRESH)
+    return _unless_known(request, answer)
+
+
+def _unless_known(request: Request, answer: FileResponse) -> Response:
+    """The answer, or 304 if the client has this version of the file."""
+    tag = answer.headers["etag"]
+    return _not_modified({"ETag": tag, **_FRESH}) if _knows(request, tag) else answer
+
+
+def _knows(request: Request, tag: str) -> bool:
+    """Whether If-None-Match names this tag; weakly, as RFC 9110 wants it there."""
+    given = request.headers.get("if-none-match", "")
+    return tag in (one.strip().removeprefix("W/") for one in given.split(",")) or given.strip() == "*"
+
+
+def _not_modified(headers: dict[str, str]) -> Response:
+    return Response(status_code=304, headers=headers)
 
 
 def _id(media_id: int) -> int:
@@ -110,8 +171,12 @@ def _id(media_id: int) -> int:
     return media_id if 0 <= media_id < 2**63 else -1
 
 
-def _locate(catalogue: Catalogue, media_id: int) -> Path:
+def _locate(catalogue: Catalogue, media_id: int) -> tuple[Path, os.stat_result]:
+    """The picture's file and its state. Raises HTTPException 404."""
     file = catalogue.locate(_id(media_id))
-    if file is None:
-        raise HTTPException(404, f"there is no picture {media_id}")
-    return file
+    try:
+        if file is not None:
+            return file, file.stat()
+    except OSError:  # it vanished just now
+        pass
+    raise HTTPException(404, f"there is no picture {media_id}")

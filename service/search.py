@@ -1,16 +1,29 @@
 """The page's queries: which pictures have these tags, and which tags match what is being typed."""
 
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Subquery, exists, func, literal, select
+from sqlalchemy import Connection, Select, Subquery, and_, exists, func, literal, or_, select
+from sqlalchemy.exc import OperationalError
 
 from service.database import media, media_tag, tag
+from service.errors import ServiceError
 
 CARD_TAGS = 4
 """Tags shown under a picture in the grid."""
+MAX_TAGS, MAX_WORDS = 20, 8
+"""In one query. SQLite joins 64 tables at most; each word is a look at all tags."""
+MAX_SECONDS = 5.0
+"""A query that takes longer is ended."""
+_STEPS = 20_000  # of SQLite's virtual machine between two looks at the clock: some 1 ms
+
+
+class TooLong(ServiceError):
+    """A query was ended because it took too long."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,22 @@ class Query:
     tags: Sequence[str] = ()
     words: Sequence[str] = ()
     category: str | None = None
+
+
+@contextmanager
+def time_limit(connection: Connection, seconds: float = MAX_SECONDS) -> Iterator[None]:
+    """Ends what is asked of the connection in the block after so many seconds, by raising TooLong."""
+    database = cast(Any, connection.connection.driver_connection)  # sqlite3.Connection
+    end = time.monotonic() + seconds
+    database.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+    try:
+        yield
+    except OperationalError as error:
+        if time.monotonic() <= end:
+            raise
+        raise TooLong(f"the search was ended after {seconds:g} s: write longer words, or fewer") from error
+    finally:
+        database.set_progress_handler(None, 0)
 
 
 def summary(connection: Connection) -> dict[str, Any]:
@@ -54,6 +83,23 @@ def find(connection: Connection, query: Query, offset: int, limit: int) -> dict[
         card["tags"] = [e for e in own if e["category"] != "System" or _sought(e["tag"], query)][:CARD_TAGS]
         card["rating"] = next((entry["tag"] for entry in own if entry["tag"].startswith("rating:")), None)
     return {"total": total, "pictures": list(pictures.values())}
+
+
+def neighbour(connection: Connection, query: Query, media_id: int, *, after: bool) -> int | None:
+    """The id of the picture after (or before) this one in the order of `find`; None at the end.
+
+    A picture that does not match is taken as the worst match of all.
+    """
+    found = _matches(query).subquery()
+    own = connection.execute(select(found.c.score).where(found.c.id == media_id)).scalar_one_or_none()
+    score = literal(-1.0 if own is None else own)
+    if after:
+        further = or_(found.c.score < score, and_(found.c.score == score, found.c.id > media_id))
+        nearest = select(found.c.id).where(further).order_by(found.c.score.desc(), found.c.id)
+    else:
+        further = or_(found.c.score > score, and_(found.c.score == score, found.c.id < media_id))
+        nearest = select(found.c.id).where(further).order_by(found.c.score, found.c.id.desc())
+    return connection.execute(nearest.limit(1)).scalar_one_or_none()
 
 
 def picture(connection: Connection, media_id: int) -> dict[str, Any] | None:

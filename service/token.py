@@ -17,8 +17,10 @@ def read_token(file: Path) -> str:
         raise ServiceError(str(error)) from None
 
 
-def kept_token(file: Path) -> str:
+def kept_token(file: Path, characters: int = 43) -> str:
     """The token in `file`, or else a new one that is written there. On POSIX only its owner can read the file.
+
+    `characters`: how long a new one is; each holds 6 bits of chance.
 
     Raises:
         ServiceError: the file can be neither read nor made.
@@ -31,5 +33,5 @@ def kept_token(file: Path) -> str:
             return read_token(file)
         raise ServiceError(f"cannot keep a token in {file}: {error.strerror}; name one with --token-file") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(secrets.token_urlsafe(32) + "\n")
+        out.write(secrets.token_urlsafe(characters)[:characters] + "\n")
     return read_token(file)

@@ -66,7 +66,10 @@ COMMANDS = {
         extra="convert",
     ),
     "serve": Command(
-        "service.cli", "serve_main", "The embedded media API for a folder of pictures, with its page.", extra="service"
+        "engine.cli.serve",
+        "main",
+        "The embedded media API for a folder of pictures, with its page; --tag tags what comes.",
+        extra="service",
     ),
     "export": Command(
         "service.cli", "export_main", "Write the embedded library's tags as JSON Lines, CSV or .txt.", extra="service"

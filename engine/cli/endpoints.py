@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import platformdirs
 
@@ -86,8 +86,6 @@ def named_endpoints(settings: RunConfig, *, storage_needed: bool = True) -> Endp
 
 
 def _embedded(settings: RunConfig, stack: ExitStack) -> Endpoints:
-    if settings.segment_url or settings.storage:
-        raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
     service = import_function("service.embedded", "embedded", "service")
     try:
         running = stack.enter_context(service(settings.library, model=settings.model))
@@ -96,6 +94,13 @@ def _embedded(settings: RunConfig, stack: ExitStack) -> Endpoints:
             raise ConfigError(str(error)) from None
         raise
     say(f"{running.pictures:,} pictures; look at them while it works: {running.url}")
+    return library_endpoints(settings, running)
+
+
+def library_endpoints(settings: RunConfig, running: Any) -> Endpoints:  # noqa: ANN401 - the service's type
+    """Those of an embedded service that runs (`service.embedded.Running`)."""
+    if settings.segment_url or settings.storage:
+        raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
     api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
     state = settings.state or library_state(running.db)
     service_name = f"the library {settings.library.resolve()}" if settings.library else running.url

@@ -31,7 +31,7 @@ PREFIX = "ENGINE_"
 CONFIG_FILE = Path("engine.toml")
 FLAGS = {"json_output": "json"}
 """Settings whose flag has another name."""
-NOT_SETTINGS = {"ENGINE_API_TOKEN", "ENGINE_CONFIG"}
+NOT_SETTINGS = {"ENGINE_API_TOKEN", "ENGINE_PAGE_PASSWORD", "ENGINE_CONFIG"}
 
 
 def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

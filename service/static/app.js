@@ -48,9 +48,11 @@ function close() {
   else go({ picture: null }, { replace: true });
 }
 
-function step(by) {
-  const id = grid.neighbour(state.picture, by);
-  if (id !== null) go({ picture: id }, { replace: true, opened: history.state?.opened ?? false });
+async function step(by) {
+  const from = state.picture;
+  const id = await grid.neighbour(from, by);
+  if (id === null || state.picture !== from) return; // the last one, or it was faster than the answer
+  go({ picture: id }, { replace: true, opened: history.state?.opened ?? false });
 }
 
 function show() {
@@ -107,4 +109,6 @@ addEventListener("keydown", (event) => {
 
 await refresh();
 show();
+// On a phone the focus would bring the keyboard up, over half of the pictures.
+if (state.picture === null && matchMedia("(hover: hover) and (pointer: fine)").matches) byId("input").focus();
 setInterval(() => document.visibilityState === "visible" && refresh(), SUMMARY_EVERY_MS);

@@ -19,12 +19,18 @@ export const colour = (category) =>
 
 export const number = (value) => value.toLocaleString("en");
 
+/** The service answered, but not with what was asked for; its message says why. */
+export class Refused extends Error {}
+
 export async function getJson(path, parameters = {}, signal = undefined) {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) {
     for (const one of [value].flat()) if (one !== "" && one !== null) query.append(key, one);
   }
   const response = await fetch(`${path}?${query}`, { signal });
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  if (!response.ok) {
+    const said = await response.json().catch(() => ({}));
+    throw new Refused(said.error ?? `The service answered ${response.status}.`);
+  }
   return response.json();
 }

@@ -1,6 +1,6 @@
 // The grid of pictures; more of them come as one scrolls.
 
-import { byId, colour, getJson, make, number } from "./dom.js";
+import { byId, colour, getJson, make, number, Refused } from "./dom.js";
 
 const PAGE = 60;
 
@@ -29,11 +29,17 @@ export class Grid {
     await this.#load(0);
   }
 
-  /** The id `by` places from this one in the grid, or null. */
-  neighbour(id, by) {
-    const at = this.#cards.indexOf(id) + by;
-    if (at > this.#cards.length - 10) this.#more();
-    return this.#cards.includes(id) ? (this.#cards[at] ?? null) : null;
+  /** The id after (by = 1) or before (-1) this one in the order of the search, or null. */
+  async neighbour(id, by) {
+    const at = this.#cards.indexOf(id);
+    if (at >= this.#cards.length - 10) this.#more();
+    const next = at < 0 ? undefined : this.#cards[at + by];
+    if (next !== undefined) return next;
+    try { // it is not loaded yet, or the picture was opened by a link
+      return (await getJson(`/page/pictures/${id}/${by > 0 ? "next" : "previous"}`, this.#query)).id;
+    } catch {
+      return null;
+    }
   }
 
   #more() {
@@ -52,7 +58,8 @@ export class Grid {
       this.#add(found.pictures);
       this.#say();
     } catch (error) {
-      if (error.name !== "AbortError") byId("found").textContent = "The service does not answer.";
+      if (error.name === "AbortError") return;
+      byId("found").textContent = error instanceof Refused ? sentence(error.message) : "The service does not answer.";
     } finally {
       if (this.#loading === loading) this.#loading = null;
     }
@@ -72,11 +79,12 @@ export class Grid {
     const waiting = (this.#summary?.pictures ?? 0) - (this.#summary?.tagged ?? 0);
     const pictures = `${number(this.#total)} ${this.#total === 1 ? "picture" : "pictures"}`;
     const ranked = this.#query.tag.length > 0 || this.#query.q;
-    byId("found").textContent = searched
-      ? this.#total ? pictures + (ranked ? ", best match first" : "") : ""
+    const more = searched
+      ? ranked && this.#total > 1 ? "best match first" : ""
       : this.#total && waiting
-        ? `${pictures}, ${none ? "none tagged yet: engine run --library tags them" : `${number(waiting)} still without tags`}`
+        ? none ? "none tagged yet: engine run --library tags them" : `${number(waiting)} still without tags`
         : "";
+    byId("found").textContent = more ? `${pictures}, ${more}` : pictures;
     const empty = byId("empty");
     empty.hidden = this.#total > 0;
     if (this.#total > 0) return;
@@ -94,6 +102,8 @@ export class Grid {
     );
   }
 }
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 function card({ id, path, tags, rating }) {
   const name = path.slice(path.lastIndexOf("/") + 1);

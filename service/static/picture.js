@@ -1,4 +1,4 @@
-// One picture with all its tags, over the grid.
+// One picture with all its tags, over the grid. A click shows it pixel by pixel, and there dragging moves it.
 
 import { byId, colour, getJson, make } from "./dom.js";
 
@@ -7,8 +7,10 @@ const NOT_SHOWN_BY_BROWSERS = /\.tiff?$/i;
 
 export class Picture {
   #dialog = byId("dialog");
+  #pane = byId("pane");
   #image = byId("shown");
   #shown = null;
+  #dragged = false; // the mouse moved while it was down: the click that ends this is none
   #search;
 
   constructor({ close, search, step }) {
@@ -24,7 +26,11 @@ export class Picture {
     this.#dialog.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (by) step(by);
+      if (event.key === "z") this.#zoom(!this.#actual);
     });
+    byId("zoom").addEventListener("click", () => this.#zoom(!this.#actual));
+    this.#pane.addEventListener("click", (event) => this.#dragged || this.#zoom(!this.#actual, event));
+    this.#pane.addEventListener("pointerdown", (event) => this.#drag(event));
     this.#image.addEventListener("load", () => this.#showSize());
     this.#image.addEventListener("error", () => {
       const fallback = `/thumb/${this.#shown}?size=large`;
@@ -36,6 +42,7 @@ export class Picture {
   async show(id) {
     if (id === this.#shown) return;
     this.#shown = id;
+    this.#zoom(false);
     if (id === null) {
       this.#dialog.close();
       this.#image.removeAttribute("src");
@@ -80,6 +87,49 @@ export class Picture {
       );
     });
     return make("section", {}, make("h3", { class: colour(name) }, name), make("ul", {}, ...rows));
+  }
+
+  get #actual() {
+    return this.#pane.classList.contains("actual");
+  }
+
+  /** One pixel of the picture on one of the screen, with the point that was clicked in the middle; or all of it. */
+  #zoom(actual, { clientX, clientY } = {}) {
+    const { naturalWidth, naturalHeight, style } = this.#image;
+    if (actual && !naturalWidth) return;
+    const before = this.#image.getBoundingClientRect();
+    this.#pane.classList.toggle("actual", actual);
+    byId("zoom").setAttribute("aria-pressed", String(actual));
+    style.width = actual ? `${naturalWidth / devicePixelRatio}px` : "";
+    style.height = actual ? `${naturalHeight / devicePixelRatio}px` : "";
+    if (!actual) return;
+    const { clientWidth, clientHeight, scrollWidth, scrollHeight } = this.#pane;
+    const fitted = Math.min(before.width / naturalWidth, before.height / naturalHeight);
+    const at = (click, from, length, natural) =>
+      click === undefined ? 0.5 : 0.5 + (click - from - length / 2) / (natural * fitted);
+    this.#pane.scrollTo(
+      at(clientX, before.left, before.width, naturalWidth) * scrollWidth - clientWidth / 2,
+      at(clientY, before.top, before.height, naturalHeight) * scrollHeight - clientHeight / 2,
+    );
+  }
+
+  /** With a mouse; a finger scrolls without help. */
+  #drag(down) {
+    this.#dragged = false;
+    if (!this.#actual || down.pointerType !== "mouse" || down.button !== 0) return;
+    const { scrollLeft, scrollTop } = this.#pane;
+    const move = ({ clientX, clientY }) => {
+      const [x, y] = [clientX - down.clientX, clientY - down.clientY];
+      if (Math.hypot(x, y) > 4) this.#dragged = true;
+      this.#pane.classList.toggle("dragged", this.#dragged);
+      this.#pane.scrollTo(scrollLeft - x, scrollTop - y);
+    };
+    const up = () => {
+      this.#pane.classList.remove("dragged");
+      removeEventListener("pointermove", move);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up, { once: true });
   }
 
   #showSize() {

@@ -22,7 +22,7 @@ export class Search {
     this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.#input.addEventListener("focus", () => this.#input.value && this.#suggest());
     this.#input.addEventListener("blur", () => this.#hide());
-    byId("search").addEventListener("click", () => this.#input.focus());
+    byId("search").addEventListener("click", ({ target }) => target.closest("button, li") || this.#input.focus());
   }
 
   show(state, summary) {

@@ -3,27 +3,41 @@
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from service.catalogue import Catalogue
+from service.database import Database
 from service.embedded import Running
-from tests.service.conftest import NAMES, record
+from tests.service.conftest import NAMES, draw, record
 
 pytestmark = pytest.mark.full
 
 
 @pytest.fixture
-def page(running: Running) -> Iterator[Any]:
+def device() -> dict[str, Any]:
+    """What the browser says it is; by default a desktop's."""
+    return {}
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the page complained of; a test takes out what it provoked."""
+    return []
+
+
+@pytest.fixture
+def page(running: Running, device: dict[str, Any], complaints: list[str]) -> Iterator[Any]:
     """A browser page that may neither complain nor leave the service."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "this test needs Chromium from the system's packages"
-    complaints: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        opened = browser.new_page()
+        opened = browser.new_page(**device)
         opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         opened.on("pageerror", lambda error: complaints.append(str(error)))
         opened.on("dialog", lambda dialog: complaints.append(f"a script ran: {dialog.message}"))
@@ -95,3 +109,134 @@ def test_empty_search_and_the_documentation(running, tagged, page, expect):
     expect(page.locator(".card")).to_have_count(len(NAMES))
     page.goto(f"{running.url}/docs")
     expect(page.locator("#calls section")).to_have_count(3)
+
+
+PHONE = {"viewport": {"width": 400, "height": 800}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
+def test_no_keyboard_pops_up_on_a_phone(running, tagged, page, device):
+    page.goto(f"{running.url}/?tag=long_hair")
+    page.wait_for_selector(".card")
+    focused = "document.activeElement.id"
+    assert page.evaluate(focused) == ("" if device else "input")
+    if device:
+        page.tap("#chips button")  # what is no text is no wish to type
+        page.wait_for_selector("#chips:empty", state="attached")
+        assert page.evaluate(focused) != "input"
+        page.tap(".lens")
+        assert page.evaluate(focused) == "input"
+
+
+@pytest.mark.parametrize("device", [{"color_scheme": scheme} for scheme in ("dark", "light")], ids=["dark", "light"])
+def test_text_can_be_read_in_both_schemes(running, tagged, ids, page, device):
+    """WCAG's contrast of 4.5 between every text on the page and what lies under it."""
+    for address in ("/", "/?q=hair", "/?q=nonsense", f"/?picture={ids[NAMES[0]]}", "/docs"):
+        page.goto(running.url + address)
+        page.wait_for_selector("#calls section" if address == "/docs" else ".card, #empty:not([hidden])")
+        if "picture" in address:
+            page.wait_for_selector("dialog[open]")
+        faint = page.evaluate(FAINT_TEXTS)
+        assert faint == [], (address, faint)
+    ground = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ground')")
+    assert ground == ("#0e0e15" if device["color_scheme"] == "dark" else "#f6f6fa")
+
+
+FAINT_TEXTS = """() => {
+  const rgba = (text) => { const n = text.match(/[\\d.]+/g).map(Number);
+    const whole = text.startsWith("color(srgb") ? 255 : 1;
+    return [n[0] * whole, n[1] * whole, n[2] * whole, n[3] ?? 1]; };
+  const over = ([r, g, b, a], under) => [r, g, b].map((x, i) => x * a + under[i] * (1 - a));
+  const ground = (element) => {
+    if (!element) return rgba(getComputedStyle(document.body).backgroundColor).slice(0, 3);
+    return over(rgba(getComputedStyle(element).backgroundColor), ground(element.parentElement));
+  };
+  const linear = (x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  const light = (colour) => colour.map((x) => linear(x / 255))
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+    const under = ground(element);
+    const [a, b] = [light(over(rgba(getComputedStyle(element).color), under)), light(under)].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) found.push([texts.currentNode.data.trim(), contrast.toFixed(2)]);
+  }
+  return found;
+}"""
+
+
+def test_a_picture_is_shown_pixel_by_pixel(running, library, ids, page, expect):
+    media_id = ids["a.jpg"]
+    draw(library / "a.jpg", (3000, 2000))
+    page.goto(f"{running.url}/?picture={media_id}")
+    shown = page.locator("#shown")
+    expect(page.locator("#size")).to_contain_text("3000 × 2000")
+    whole = shown.bounding_box()
+    shown.click(position={"x": whole["width"] * 0.9, "y": whole["height"] * 0.5})
+    expect(page.locator("#pane")).to_have_class(re.compile("actual"))
+    assert (shown.bounding_box()["width"], shown.bounding_box()["height"]) == (3000, 2000)
+    left = page.evaluate("document.getElementById('pane').scrollLeft")
+    assert left == page.evaluate(
+        "(p => p.scrollWidth - p.clientWidth)(document.getElementById('pane'))"
+    )  # its right end
+
+    page.mouse.move(400, 300)
+    page.mouse.down()
+    page.mouse.move(500, 300, steps=5)
+    page.mouse.up()
+    assert page.evaluate("document.getElementById('pane').scrollLeft") == left - 100
+    expect(page.locator("#pane")).to_have_class(re.compile("actual"))  # a drag is no click
+
+    page.keyboard.press("z")
+    expect(page.locator("#zoom")).to_have_attribute("aria-pressed", "false")
+    assert shown.bounding_box() == whole
+    page.click("#zoom")
+    expect(page.locator("#zoom")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#zoom")).to_have_attribute("aria-pressed", "false")  # the next one is whole again
+
+
+def test_stepping_goes_past_what_is_loaded(running, library, tmp_path, page, expect):
+    for number in range(150):
+        draw(library / f"more {number:03}.jpg")
+    with closing(Database(running.db)) as database:
+        Catalogue(database, library).scan()
+        ids = [media_id for media_id, _ in Catalogue(database, library).segment(0, 1000)]
+    page.goto(f"{running.url}/?picture={ids[100]}")  # a sent link: the grid holds the first 60
+    page.wait_for_selector("dialog[open]")
+    for step, key in (
+        (101, "ArrowRight"),
+        (102, "ArrowRight"),
+        (101, "ArrowLeft"),
+        (100, "ArrowLeft"),
+        (99, "ArrowLeft"),
+    ):
+        page.keyboard.press(key)
+        expect(page).to_have_url(f"{running.url}/?picture={ids[step]}")
+    page.goto(f"{running.url}/?picture={ids[-1]}")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("ArrowRight")  # there is none after the last
+    page.keyboard.press("ArrowLeft")
+    expect(page).to_have_url(f"{running.url}/?picture={ids[-2]}")
+
+
+def test_the_number_of_results_is_said_and_there_is_one_heading(running, tagged, page, expect, complaints):
+    page.goto(running.url)
+    found = page.locator("#found")
+    expect(found).to_have_text("4 pictures")
+    page.fill("#input", "long")
+    expect(found).to_have_text("3 pictures, best match first")
+    page.fill("#input", "nonsense")
+    expect(found).to_have_text("0 pictures")
+    page.fill("#input", "a b c d e f g h i")
+    expect(found).to_have_text("A search takes 20 tags and 8 words at most.")
+    assert complaints and all("422" in complaint for complaint in complaints)
+    complaints.clear()
+    expect(page.locator("h1")).to_have_count(1)
+    page.fill("#input", "")
+    expect(found).to_have_text("4 pictures")
+    page.goto(f"{running.url}/docs")
+    expect(page.locator("h1")).to_have_count(1)

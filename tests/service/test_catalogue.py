@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -97,6 +97,50 @@ def test_an_unmounted_library_loses_nothing(catalogue, library):
     with pytest.raises(ServiceError, match="cannot be read"):
         catalogue.scan()
     assert listed(catalogue) == before
+
+
+def test_the_empty_folder_that_a_share_is_mounted_on_loses_nothing(catalogue, library):
+    before = listed(catalogue)
+    library.rename(library.with_name("away"))
+    library.mkdir()
+    with pytest.raises(ServiceError, match="is empty, but 4 pictures were in it"):
+        catalogue.scan()
+    assert listed(catalogue) == before
+    (library / "deleted on purpose").touch()
+    assert catalogue.scan() == 0
+    assert listed(catalogue) == {}
+
+
+class CountedEntry:
+    """A real entry of a folder that counts how often it is asked for its state, by name."""
+
+    def __init__(self, entry: os.DirEntry[str], asked: list[str]) -> None:
+        self._entry, self._asked = entry, asked
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._entry, name)
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        self._asked.append(self._entry.name)
+        return self._entry.stat(follow_symlinks=follow_symlinks)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the listing brings what stat returns")
+def test_a_rescan_asks_only_new_files_for_their_time(catalogue, library, monkeypatch):
+    asked: list[str] = []
+    scandir = os.scandir
+
+    @contextmanager
+    def counted(folder):
+        with scandir(folder) as entries:
+            yield (CountedEntry(entry, asked) for entry in entries)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    draw(library / "nested folder" / "new.jpg")
+    old = (library / "a.jpg").stat().st_mtime - 120
+    os.utime(library / "nested folder" / "new.jpg", (old, old))
+    assert catalogue.scan(settle_seconds=60) == len(NAMES) + 1
+    assert asked == ["new.jpg"]
 
 
 def test_new_files_become_visible_while_it_runs(library, tmp_path):

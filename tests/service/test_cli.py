@@ -11,13 +11,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 import httpx
 import pytest
 
+from service.catalogue import Catalogue
+from service.database import Database
+from service.store import Score, Store
 from tests.service.conftest import record
 
 _PROGRAM = "import sys; from service import cli; sys.exit(getattr(cli, sys.argv[1] + '_main')(sys.argv[2:]))"
@@ -171,6 +174,75 @@ def test_export_txt_keeps_what_is_there(run, library, tagged):
     assert (library / "nested folder/été/c.txt").read_text(encoding="utf-8") == "été\n"
     run("export", "--library", library, "--db", tagged, "--format", "txt", "--overwrite")
     assert (library / "a.txt").read_text(encoding="utf-8") == 'long_hair,"x", hat\n'
+
+
+TRAINING = [
+    ("rating:safe", "0.990", "System"),
+    ("long_hair", "0.900", "General"),
+    ("miku_(vocaloid)", "0.850", "Character"),
+    ("^_^", "0.800", "General"),
+    ("(o)_(o)", "0.700", "General"),
+    ("simple_background", "0.650", "General"),
+    ("a_hat", "0.600", "General"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "long_hair, miku_(vocaloid), ^_^, (o)_(o), simple_background, a_hat"),
+        (["--no-underscores"], "long hair, miku (vocaloid), ^_^, (o)_(o), simple background, a hat"),
+        (["--threshold", "0.8"], "long_hair, miku_(vocaloid), ^_^"),
+        (["--max-tags", "2"], "long_hair, miku_(vocaloid)"),
+        (["--max-tags", "2", "--ratings"], "rating:safe, long_hair"),
+        (["--category", "Character"], "miku_(vocaloid)"),
+        (["--category", "Character", "--category", "System"], "miku_(vocaloid)"),
+        (["--category", "System", "--ratings"], "rating:safe"),
+        (["--blacklist", "BLACKLIST"], "miku_(vocaloid), (o)_(o), a_hat"),
+        (["--order", "name", "--max-tags", "3"], "^_^, long_hair, miku_(vocaloid)"),
+        (["--order", "category", "--threshold", "0.7", "--ratings"],
+         "miku_(vocaloid), long_hair, ^_^, (o)_(o), rating:safe"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_export_for_training(run, library, tmp_path, arguments, expected):
+    with closing(Database(tmp_path / "l.db")) as database:
+        Catalogue(database, library).scan()
+        store = Store(database, {key: category for key, _, category in TRAINING})
+        store.put([Score(2, key, float(score)) for key, score, _ in TRAINING] + [Score(3, "rating:safe", 1.0)])
+    blacklist = tmp_path / "blacklist.txt"
+    blacklist.write_text("\ufefflong hair\r\n\r\n^_^\r\nsimple_background\r\n", encoding="utf-8")
+    given = [str(blacklist) if argument == "BLACKLIST" else argument for argument in arguments]
+    ended = run("export", "--library", library, "--db", tmp_path / "l.db", "--format", "txt", *given)
+    assert ended.returncode == 0, ended.stderr
+    assert (library / "a.txt").read_text(encoding="utf-8") == expected + "\n"
+    if "--ratings" not in arguments:  # what has no tag is no caption
+        assert not (library / "b.txt").exists()
+        assert "passed over 1 pictures that have none" in ended.stderr
+
+
+def test_tags_are_chosen_for_every_format(run, library, tmp_path):
+    with closing(Database(tmp_path / "l.db")) as database:
+        Catalogue(database, library).scan()
+        Store(database).put([Score(2, key, float(score)) for key, score, _ in TRAINING])
+    given = ["--library", library, "--db", tmp_path / "l.db", "--threshold", "0.85"]
+    entry = json.loads(run("export", *given).stdout)
+    assert [one["tag"] for one in entry["tags"]] == ["rating:safe", "long_hair", "miku_(vocaloid)"]
+    rows = run("export", *given, "--format", "csv", "--no-ratings", "--max-tags", "1").stdout.splitlines()
+    assert rows == ["path,tag,score", "a.jpg,long_hair,0.9"]
+
+
+def test_export_refuses_in_one_sentence(run, library, tagged, tmp_path):
+    for sentence, arguments in {
+        "there are General": ["--category", "Charakter"],
+        "cannot be read": ["--blacklist", tmp_path / "none.txt"],
+        "--format txt": ["--no-underscores"],
+        "beside its picture": ["--format", "txt", "--output", tmp_path / "x"],
+    }.items():
+        ended = run("export", "--library", library, "--db", tagged, *arguments)
+        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+        assert ended.stderr.startswith("error: ") and sentence in ended.stderr
+    assert run("export", "--library", library, "--db", tagged, "--threshold", "1.5").returncode == 2
 
 
 def test_export_without_tags_says_what_to_do(run, library):

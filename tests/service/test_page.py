@@ -2,9 +2,11 @@
 
 import base64
 import io
+import socket
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
@@ -152,6 +154,86 @@ def test_a_rebound_name_is_refused(idle, host):
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:9", "[::1]:8000", "[::1]"])
 def test_this_machines_names_are_taken(idle, host):
     assert idle.get("/page/summary", headers={"Host": host}).status_code == 200
+
+
+READABLE = ("/", "/docs", "/static/app.js", "/health", "/page/summary", "/page/pictures", "/page/tags?q=x")
+
+
+def test_head_answers_as_get_does_without_the_body(http, ids):
+    media_id = ids["a.jpg"]
+    for path in (*READABLE, f"/page/pictures/{media_id}", f"/picture/{media_id}", f"/thumb/{media_id}"):
+        whole, head = http.get(path), http.head(path)
+        assert (head.status_code, head.content) == (200, b""), path
+        for header in ("content-type", "content-length", "etag"):
+            assert head.headers.get(header) == whole.headers.get(header), (path, header)
+    assert http.head("/picture/99").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/static/style.css", "/picture/{}", "/thumb/{}", "/thumb/{}?size=large"])
+def test_what_the_browser_has_is_not_sent_again(http, ids, library, path):
+    path = path.format(ids["a.jpg"])
+    first = http.get(path)
+    tag = first.headers["etag"]
+    for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = http.get(path, headers={"If-None-Match": given})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == first.headers["cache-control"]
+        assert "content-security-policy" in again.headers
+    assert http.get(path, headers={"If-None-Match": '"other"'}).content == first.content
+    if path.startswith(("/picture", "/thumb")):
+        draw(library / "a.jpg", (10, 10), "red")
+        changed = http.get(path, headers={"If-None-Match": tag})
+        assert changed.status_code == 200
+        assert changed.headers["etag"] != tag
+
+
+def test_a_broken_pictures_tile_is_not_taken_for_the_picture(http, ids, library):
+    whole = (library / "a.jpg").read_bytes()
+    (library / "a.jpg").write_bytes(whole[:40])
+    tile = http.get(f"/thumb/{ids['a.jpg']}")
+    assert "etag" not in tile.headers
+    assert tile.headers["cache-control"] == "no-cache"
+
+
+def test_stepping_follows_the_order_of_the_search(http, tagged):
+    def walk(direction: str, start: int, **query: str) -> list[int]:
+        steps = [start]
+        while (after := http.get(f"/page/pictures/{steps[-1]}/{direction}", params=query).json()["id"]) is not None:
+            steps.append(after)
+        return steps
+
+    for query in ({}, {"q": "long"}, {"category": "General"}, {"tag": "hat"}):
+        found = [picture["id"] for picture in http.get("/page/pictures", params=query).json()["pictures"]]
+        assert walk("next", found[0], **query) == found
+        assert walk("previous", found[-1], **query) == found[::-1]
+    assert http.get("/page/pictures/1/sideways").status_code == 422
+
+
+def test_bound_elsewhere_the_page_has_a_password_of_its_own(library, tmp_path):
+    with embedded(library, db=tmp_path / "x.db", host="0.0.0.0", token="secret", password="pässword", rescan=0) as it:
+        page, password = f"{it.url}/page/summary", "anyone:pässword".encode()
+        basic = {b"Authorization": b"Basic " + base64.b64encode(password)}
+        assert httpx.get(page).status_code == 401
+        assert httpx.get(page, headers=basic).status_code == 200
+        assert httpx.get(page, auth=("anyone", "secret")).status_code == 200
+        assert httpx.get(f"{it.url}/health").json() == {"status": "ok"}  # whoever watches it knows no password
+        segment = {"segmentStart": 1, "limit": 1}
+        bearer = {b"Authorization": b"Bearer " + "pässword".encode()}
+        for headers in (basic, bearer):  # it reads the page, it writes nothing
+            assert httpx.post(it.segment_url, json=segment, headers=headers).status_code == 401
+            assert httpx.post(f"{it.url}/health", json={}, headers=headers).status_code == 401
+        assert httpx.post(it.segment_url, json=segment, headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert "secret" not in repr(it) and "pässword" not in repr(it)
+
+
+def test_bound_to_all_it_names_every_address(library, tmp_path):
+    with embedded(library, db=tmp_path / "x.db", host="0.0.0.0", token="secret", rescan=0) as it:
+        port = httpx.URL(it.url).port
+        assert it.urls[0] == it.url == f"http://127.0.0.1:{port}"
+        own = {a.address for found in psutil.net_if_addrs().values() for a in found if a.family == socket.AF_INET}
+        assert set(it.urls) == {f"http://{address}:{port}" for address in own if not address.startswith("169.254.")}
+        for url in it.urls:
+            assert httpx.get(f"{url}/health", timeout=10).status_code == 200
 
 
 def test_bound_elsewhere_the_page_wants_the_token_too(library, tmp_path):

@@ -1,0 +1,151 @@
+"""What one kind of request, or one client that never asks, can take from the others: little."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from service import pages, search, server
+from service.database import Database
+from service.embedded import Running, embedded
+from tests.service.conftest import record
+
+SEGMENT = {"segmentStart": 1, "limit": 10}
+
+
+def ask_segment(running: Running) -> int:
+    headers = {"Authorization": f"Bearer {running.token}"}
+    return len(httpx.post(running.segment_url, json=SEGMENT, headers=headers, timeout=10).json()["data"])
+
+
+class Gate(NamedTuple):
+    """Searches do not end before `open` is set; `reached`: one has come to it."""
+
+    reached: threading.Event
+    open: threading.Event
+
+
+@pytest.fixture
+def gate(monkeypatch) -> Iterator[Gate]:
+    gate = Gate(threading.Event(), threading.Event())
+    find = search.find
+
+    def stuck(*arguments):
+        gate.reached.set()
+        gate.open.wait()
+        return find(*arguments)
+
+    monkeypatch.setattr(search, "find", stuck)
+    monkeypatch.setattr(pages, "_PATIENCE", 0.2)
+    yield gate
+    gate.open.set()
+
+
+def test_searches_that_hang_keep_neither_the_media_api_nor_pictures_waiting(gate, library, tmp_path):
+    with embedded(library, db=tmp_path / "l.db", rescan=0) as running, ThreadPoolExecutor(60) as clients:
+        try:
+            searches = [clients.submit(httpx.get, f"{running.url}/page/pictures", timeout=60) for _ in range(60)]
+            refused = [one for one in searches[:] if _answered(one) == 503]  # all but those that have a thread
+            assert len(refused) == 60 - pages._SEARCHES
+            assert refused[0].result().headers["retry-after"]
+            assert "try again" in refused[0].result().json()["error"]
+            assert ask_segment(running) == 4
+            assert httpx.get(f"{running.url}/thumb/1").status_code == 200
+            assert httpx.get(f"{running.url}/health").json() == {"status": "ok"}
+        finally:
+            gate.open.set()
+        assert sum(one.result().status_code == 200 for one in searches) == pages._SEARCHES
+
+
+def _answered(request) -> int | None:
+    try:
+        return request.result(timeout=5).status_code
+    except TimeoutError:
+        return None
+
+
+def test_a_search_that_takes_too_long_is_ended(running, http, ids, monkeypatch):
+    assert http.post("/media/recognition/bulk", json=[record(1, f"tag_{i}") for i in range(2_000)]).status_code == 200
+    with closing(Database(running.db)) as database, database.reading() as connection:
+        with pytest.raises(search.TooLong, match="longer words"), search.time_limit(connection, 0.0):
+            search.find(connection, search.Query(words=["t"] * 8), 0, 60)
+        with search.time_limit(connection, 60.0):  # the connection is good for the next one
+            assert search.find(connection, search.Query(words=["t"] * 8), 0, 60)["total"] == 1
+
+
+@pytest.mark.parametrize("query", ["q=a+b+c+d+e+f+g+h+i", "&".join(f"tag=t{i}" for i in range(21)), "tag=x&" * 70])
+@pytest.mark.parametrize("path", ["/page/pictures", "/page/tags"])
+def test_too_many_terms_are_refused_in_a_sentence(idle, path, query):
+    answer = idle.get(f"{path}?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "a search takes 20 tags and 8 words at most"
+
+
+def test_the_most_terms_are_taken(idle):
+    query = [("tag", f"t{i}") for i in range(20)] + [("q", "a b c d e f g h")]
+    for path in ("/page/pictures", "/page/tags", "/page/pictures/1/next"):
+        assert idle.get(path, params=query).status_code == 200
+
+
+def half_open(running: Running, count: int, stack: ExitStack) -> list[socket.socket]:
+    """Connections that have begun a request and leave it there."""
+    address = urlsplit(running.url)
+    opened = [stack.enter_context(socket.create_connection((address.hostname, address.port))) for _ in range(count)]
+    for one in opened:
+        one.sendall(b"GET / HTTP/1.1\r\nHost: ")
+    return opened
+
+
+def test_connections_that_never_ask_give_way_to_those_that_do(running, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 10)
+    monkeypatch.setattr(server, "RESERVED", 0)
+    with ExitStack() as stack:
+        opened = half_open(running, 60, stack)
+        assert ask_segment(running) == 4
+        assert httpx.get(running.url, timeout=10).status_code == 200
+        opened[0].settimeout(10)
+        assert _closed(opened[0])
+
+
+def test_a_request_that_does_not_come_is_not_waited_for(running, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
+    with ExitStack() as stack:
+        (one,) = half_open(running, 1, stack)
+        one.settimeout(10)
+        assert _closed(one)
+        address = urlsplit(running.url)
+        kept = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
+        kept.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in kept.recv(65536)
+        kept.sendall(b"GET /health HTTP/1.1\r\nHost: ")  # and the second one never comes whole
+        assert _closed(kept)
+
+
+def _closed(one: socket.socket) -> bool:
+    """Whether the other side closes it, before this side's time is up."""
+    try:
+        while one.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def test_a_slow_request_under_way_is_not_cut(gate, library, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "RESERVED", 0)
+    with embedded(library, db=tmp_path / "l.db", rescan=0) as running, ThreadPoolExecutor(1) as client:
+        slow = client.submit(httpx.get, f"{running.url}/page/pictures", timeout=60)
+        assert gate.reached.wait(60)
+        for _ in range(3):  # while it is under way it keeps its place: others are turned away
+            with pytest.raises(httpx.TransportError):
+                httpx.get(running.url, timeout=10)
+        gate.open.set()
+        assert slow.result().status_code == 200
