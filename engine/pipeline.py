@@ -106,6 +106,7 @@ class Pipeline:
             config=config,
             waits=waits,
             stop=stop,
+            say=say,
         )
         self._reads = ReadWatch(config.read_timeout, most_given_up=4 * config.read_threads)
         loader = Loader(
