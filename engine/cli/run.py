@@ -34,6 +34,11 @@ from engine.stages.source import last_id
 from engine.storage import open_storage
 from engine.types import Outcome
 
+LOST = (
+    "the state file {} was deleted or replaced during the run: what this run did is not kept, and what still waited "
+    "for the media API is lost; the next run tags those media again"
+)
+
 
 @options(RunConfig)
 def run(
@@ -102,6 +107,8 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         interrupted = _work(settings, pipeline, partial(last_id, api), stop)
         for sink in parts.sinks:
             pipeline.tally.add(**sink.figures())
+        if not ledger.is_there():
+            say(f"warning: {LOST.format(where.state)}")
         return Summary(
             tally=pipeline.tally,
             meters=pipeline.meters,
