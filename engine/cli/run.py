@@ -129,7 +129,7 @@ def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | N
     """Run with progress; True if the user ended it."""
     line = None
     if not settings.quiet:
-        line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, lambda: pipeline.source.position, last_id)
+        line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, pipeline.standing, last_id)
 
     def tick() -> None:
         if interrupted() and not stop.is_set():

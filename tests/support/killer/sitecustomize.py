@@ -17,4 +17,4 @@ def decode(self, data, key, *, max_pixels):
     return _decode(self, data, key, max_pixels=max_pixels)
 
 
-DeepDanbooru.decode = decode
+DeepDanbooru.decode = decode  # type: ignore[method-assign]
