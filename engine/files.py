@@ -1,5 +1,6 @@
-"""Files that more than one package reads or writes the same way: a token, and a file that is replaced as a whole."""
+"""Files that more than one package reads or writes the same way: a token, a private file, one that is replaced."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +44,12 @@ def checked_token(token: str, origin: str) -> str:
     if not all("!" <= c <= "~" for c in token):
         raise ConfigError(f"the token in {origin} holds a space or a character that no HTTP header can carry")
     return token
+
+
+def make_private(file: Path) -> None:
+    """Make an empty file that only its owner may read; one that is there stays as it is. Raises `OSError`."""
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from engine.errors import LedgerError
 from engine.ledger.ledger import Ledger
+from engine.ledger.schema import damaged
 from engine.model.folder import Model, Precision
 
 THRESHOLD = 0.5
@@ -25,8 +26,18 @@ def choose(ledger: Ledger, model: Model, precision: str | None, threshold: float
     recorded = ledger.meta("precision"), ledger.meta("threshold")
     return Fixed(
         model.precision(precision or recorded[0]),
-        threshold if threshold is not None else float(recorded[1] or THRESHOLD),
+        threshold if threshold is not None else _threshold(ledger, recorded[1]),
     )
+
+
+def _threshold(ledger: Ledger, recorded: str | None) -> float:
+    try:
+        threshold = THRESHOLD if recorded is None else float(recorded)
+        if not 0 < threshold <= 1:
+            raise ValueError
+    except ValueError:
+        raise damaged(ledger.path, f"{recorded!r} is no threshold") from None
+    return threshold
 
 
 def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:

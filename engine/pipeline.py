@@ -26,6 +26,7 @@ from engine.flow.channels import Channel, Meter, Stop
 from engine.flow.stage import Stage
 from engine.machine import cores
 from engine.model.session import Session
+from engine.report.time_left import Standing
 from engine.sink import Sink
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
@@ -106,6 +107,7 @@ class Pipeline:
             config=config,
             waits=waits,
             stop=stop,
+            say=say,
         )
         self._reads = ReadWatch(config.read_timeout, most_given_up=4 * config.read_threads)
         loader = Loader(
@@ -144,6 +146,10 @@ class Pipeline:
     def meters(self) -> list[Meter]:
         """One for each stage and sink, in the order of the flow."""
         return [stage.meter for stage in self._stages] + [sink.meter for sink in self._sinks]
+
+    def standing(self) -> Standing:
+        """How far the run is."""
+        return Standing(self.source.position, self.in_flight.settled, self.in_flight.places.taken)
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run all stages; call `tick` a few times a second. Raises what stopped the run, if anything did."""

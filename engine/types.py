@@ -82,11 +82,26 @@ Entry = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a sweep of the catalogue is: the first and the latest id, and the media seen between them."""
+    """How far a sweep of the catalogue is.
+
+    Attributes:
+        first_id: the first id of the sweep; None before the first page.
+        id: the latest one.
+        seen: how many media lie between them.
+        admitted: how many of these are still to be tagged.
+        waiting: how many of these have not yet been handed on.
+        settled: how many media in the sweep's range the ledger knew to be settled when the sweep began.
+        limit: how many media more `--limit` lets through; None without one.
+        ended: whether the sweep has come to the end of the catalogue, or to the limit.
+    """
 
     first_id: int | None = None
     id: int = 0
     seen: int = 0
+    admitted: int = 0
+    waiting: int = 0
+    settled: int = 0
+    limit: int | None = None
     ended: bool = False
 
 

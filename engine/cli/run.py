@@ -34,6 +34,11 @@ from engine.stages.source import last_id
 from engine.storage import open_storage
 from engine.types import Outcome
 
+LOST = (
+    "the state file {} was deleted or replaced during the run: what this run did is not kept, and what still waited "
+    "for the media API is lost; the next run tags those media again"
+)
+
 
 @options(RunConfig)
 def run(
@@ -102,6 +107,8 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         interrupted = _work(settings, pipeline, partial(last_id, api), stop)
         for sink in parts.sinks:
             pipeline.tally.add(**sink.figures())
+        if not ledger.is_there():
+            say(f"warning: {LOST.format(where.state)}")
         return Summary(
             tally=pipeline.tally,
             meters=pipeline.meters,
@@ -122,7 +129,7 @@ def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | N
     """Run with progress; True if the user ended it."""
     line = None
     if not settings.quiet:
-        line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, lambda: pipeline.source.position, last_id)
+        line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, pipeline.standing, last_id)
 
     def tick() -> None:
         if interrupted() and not stop.is_set():

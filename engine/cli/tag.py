@@ -1,10 +1,12 @@
 """`engine tag PATH...`: the tags of single pictures and folders, printed like `deepdanbooru evaluate`."""
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,11 +128,21 @@ class Printer:
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         return list(page)
 
-    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+    def settled(self, start: int = 0, but: Collection[Outcome] = ()) -> int:
+        return 0
+
+    def failed_media(
+        self, after: int = -1, limit: int = 500, before: float = math.inf
+    ) -> list[tuple[Media, FileState | None]]:
         return []
 
-    def retry(self, media: Sequence[Media]) -> Future[None]:
-        return _done()
+    def deaths(self, media: Media) -> int:
+        return 0
+
+    def listed(self) -> None: ...
+
+    def decoding(self, media: Media) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def on_settled(self, settled: Callable[[int], None]) -> None:
         self._settled = settled

@@ -1,12 +1,13 @@
 """Races between settings: each is measured in turns, so that what else the machine does falls on all of them alike."""
 
 import itertools
+import math
 import statistics
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -180,11 +181,21 @@ class _Nothing:
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         return list(page)
 
-    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
+    def settled(self, start: int = 0, but: Collection[Outcome] = ()) -> int:
+        return 0
+
+    def failed_media(
+        self, after: int = -1, limit: int = 500, before: float = math.inf
+    ) -> list[tuple[Media, FileState | None]]:
         return []
 
-    def retry(self, media: Sequence[Media]) -> Future[None]:
-        return self._done(0)
+    def deaths(self, media: Media) -> int:
+        return 0
+
+    def listed(self) -> None: ...
+
+    def decoding(self, media: Media) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def on_settled(self, settled: Callable[[int], None]) -> None:
         self._settled = settled

@@ -7,15 +7,18 @@ any moment loses nothing that was computed and repeats at most the batches in fl
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from engine.errors import LedgerError
-from engine.ledger.schema import LedgerView, OutboxItem, create, explained
+from engine.files import make_private
+from engine.ledger.deaths import ALONE_FROM, UnderDecoding
+from engine.ledger.schema import LedgerView, OutboxItem, create, damaged, explained
 from engine.ledger.writer import Writer
 from engine.types import Entry, FileState, Media, Outcome, Tagged
 
@@ -38,20 +41,37 @@ class Ledger(LedgerView):
         self._entered = False  # whether something entered the outbox since the last commit
         with ExitStack() as undo, explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path = path.resolve()  # by whatever links it is reached, the lock is the same
             self._lock_file = _lock(path)
             undo.callback(self._lock_file.close)
+            make_private(path)
             create(path)
             super().__init__(path)
             undo.callback(super().close)
+            self.identity = self.meta("identity") or ""
+            if not self.identity:
+                raise damaged(path, "it has no identity")
+            self._under_decoding = UnderDecoding(path.with_name(path.name + ".decoding"))
+            undo.callback(self._under_decoding.close)
             self._writer = Writer(path, self._committed, on_error)
+            undo.callback(self._writer.close)
+            self._deaths = self._count_deaths()
+            self._file = path.stat()
             undo.pop_all()
-        self.identity = self.meta("identity") or ""
 
     def close(self) -> None:
         """Commit what is queued and release the file."""
         self._writer.close()
+        self._under_decoding.close()
         super().close()
         self._lock_file.close()
+
+    def is_there(self) -> bool:
+        """Whether the file that is open is still the one at its path: somebody may have deleted or replaced it."""
+        try:
+            return os.path.samestat(self._file, self.path.stat())
+        except OSError:
+            return False
 
     def on_commit(self, wake: Callable[[], None]) -> None:
         """Call `wake` too, from the writer's thread, after each commit that put something into the outbox."""
@@ -129,6 +149,10 @@ class Ledger(LedgerView):
         self._writer.submit(change).result()
         return self.counts()[Outcome.PENDING]
 
+    def listed(self) -> None:
+        """The whole catalogue has been listed."""
+        self.set_meta({"listed": repr(time.time())})
+
     # The tagging side.
 
     def store(self, tagged: Sequence[Tagged], entries: Mapping[str, Sequence[Entry | None]]) -> Future[None]:
@@ -152,21 +176,50 @@ class Ledger(LedgerView):
             _many(connection, "UPDATE media SET outcome = ?, reason = NULL, changed = ? WHERE id = ?", outcomes)
             _many(connection, "INSERT OR REPLACE INTO outbox (sink, media_id, entry) VALUES (?, ?, ?)", rows)
             self._entered = True
+            lived = [(item.media.id,) for item in tagged if item.media.id in self._deaths] if self._deaths else []
+            _many(connection, "DELETE FROM deaths WHERE media_id = ?", lived)
+            for (media_id,) in lived:
+                del self._deaths[media_id]
 
         return self._settle(change, lambda: len(tagged) - len(waiting))
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         """A medium that was not tagged: failed or skipped, with the reason for the user."""
         row = (outcome, reason, *(file or (None, None)), time.time(), media.id)
-        return self._settle(
-            lambda c: _many(
-                c,
+
+        def change(connection: sqlite3.Connection) -> None:
+            _many(
+                connection,
                 "UPDATE media SET outcome = ?, reason = ?, file_size = ?, file_time = ?, changed = ?, "
                 "attempts = attempts + 1 WHERE id = ?",
                 [row],
-            ),
-            lambda: 1,
-        )
+            )
+            # Tried again, on request or because its file is another, it gets one more try, alone.
+            if self._deaths.get(media.id, 0) > ALONE_FROM:
+                self._deaths[media.id] = ALONE_FROM
+                connection.execute("UPDATE deaths SET count = ? WHERE media_id = ?", (ALONE_FROM, media.id))
+
+        return self._settle(change, lambda: 1)
+
+    def decoding(self, media: Media) -> AbstractContextManager[None]:
+        """Around the decoding of a medium: if it kills the process, the next one knows which it was."""
+        return self._under_decoding(media.id)
+
+    def deaths(self, media: Media) -> int:
+        """At how many deaths of the process this medium was being decoded."""
+        return self._deaths.get(media.id, 0)
+
+    def _count_deaths(self) -> dict[int, int]:
+        """Count what was being decoded when the last process died; the deaths by id."""
+        left = json.dumps(self._under_decoding.left)
+        if self._under_decoding.left:
+            sql = (
+                f"INSERT INTO deaths SELECT id, 1 FROM media WHERE id IN {_LIST} "
+                "ON CONFLICT (media_id) DO UPDATE SET count = count + 1"
+            )
+            self._writer.submit(lambda c: c.execute(sql, (left,))).result()
+        self._under_decoding.begin()
+        return dict(self._read("SELECT media_id, count FROM deaths", (), lambda *row: row))
 
     # The sinks' side.
 
@@ -228,7 +281,9 @@ def _lock(path: Path) -> sqlite3.Connection:
 
     A second SQLite file carries the lock, for an exclusive lock on the ledger itself would shut out `engine status`.
     """
-    connection = sqlite3.connect(path.with_name(path.name + ".lock"), timeout=0, check_same_thread=False)
+    file = path.with_name(path.name + ".lock")
+    make_private(file)
+    connection = sqlite3.connect(file, timeout=0, check_same_thread=False)
     try:
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

@@ -1,9 +1,10 @@
 """The state file as anyone may read it: its tables, its errors, and a view that never writes and never locks."""
 
 import json
+import math
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
@@ -52,6 +53,10 @@ INSERT INTO entries (seq, sink, media_id, entry, sent) SELECT seq, 'media API', 
 DROP TABLE outbox;
 ALTER TABLE entries RENAME TO outbox;
 CREATE INDEX outbox_by_sink ON outbox (sink, seq);
+""",
+    # To 3: at how many deaths of the process a medium was being decoded.
+    """
+CREATE TABLE deaths (media_id INTEGER PRIMARY KEY REFERENCES media (id), count INTEGER NOT NULL);
 """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -107,14 +112,25 @@ class LedgerView:
             )
         )
 
-    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]:
-        """Failed media with id > after, ascending, with the state of the file that failed, if there was one."""
+    def failed_media(
+        self, after: int = -1, limit: int = 500, before: float = math.inf
+    ) -> list[tuple[Media, FileState | None]]:
+        """Media that failed before a Unix time, with id > after, ascending; and the state of the file, if there was
+        one."""
         return self._read(
             "SELECT id, storage_url, wire_id, file_size, file_time FROM media "
-            "WHERE outcome = 'failed' AND id > ? ORDER BY id LIMIT ?",
-            (after, limit),
+            "WHERE outcome = 'failed' AND id > ? AND changed < ? ORDER BY id LIMIT ?",
+            (after, before, limit),
             lambda i, url, wire, size, time: (_media(i, url, wire), None if size is None else FileState(size, time)),
         )
+
+    def settled(self, start: int = 0, but: Collection[Outcome] = ()) -> int:
+        """How many media with id >= start are at an outcome that is not to be tagged: neither pending nor in `but`."""
+        return self._read(
+            "SELECT count(*) FROM media WHERE id >= ? AND outcome NOT IN (SELECT value FROM json_each(?))",
+            (start, json.dumps([Outcome.PENDING, *but])),
+            int,
+        )[0]
 
     def outbox(self, sink: str, after: int, limit: int) -> list[OutboxItem]:
         """What waits for this sink, in the order it was tagged, with seq > after."""
@@ -171,9 +187,9 @@ class LedgerView:
 
     def _read(self, sql: str, values: Sequence[object], shape: Callable[..., T]) -> list[T]:
         """The rows, each as `shape` makes it of its columns; what cannot be so is a damaged file."""
-        with self._read_lock, explained(self.path):
-            rows = self._reader.execute(sql, values).fetchall()
         try:
+            with self._read_lock, explained(self.path):
+                rows = self._reader.execute(sql, values).fetchall()
             return [shape(*row) for row in rows]
         except (ValueError, TypeError) as error:
             raise damaged(self.path, error) from error
@@ -253,7 +269,7 @@ def explain(path: Path, error: Exception) -> LedgerError:
     return LedgerError(f"the state file {path} cannot be used: {error}")
 
 
-def damaged(path: Path, error: Exception) -> LedgerError:
+def damaged(path: Path, error: Exception | str) -> LedgerError:
     """The sentence for a file that holds what no engine writes."""
     return LedgerError(
         f"the state file {path} is damaged ({error}): move it away and run again; "

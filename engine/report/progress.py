@@ -11,11 +11,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from engine.flow.channels import Meter
 from engine.report.summary import Tally, duration
+from engine.report.time_left import Rate, Standing, media_left
 from engine.types import Position
 
 
 class ProgressLine:
-    """Images, images/s, time left, failures and the limiting stage, while the run lasts.
+    """Images, images/s, media done of all, time left, failures and the limiting stage, while the run lasts.
 
     A terminal shows one line that changes; anything else gets a new line every `interval_s`.
     """
@@ -25,21 +26,24 @@ class ProgressLine:
         stream: TextIO,
         tally: Tally,
         meters: Sequence[Meter],
-        position: Callable[[], Position],
+        standing: Callable[[], Standing],
         last_id: Callable[[], int | None],
         *,
         interval_s: float = 10.0,
-        ask_after_s: float = 5.0,
+        ask_after_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`position`: how far the listing of the catalogue is; `last_id`: asks the API for the catalogue's last id.
+        """`standing`: how the run stands; `last_id`: asks the API for the catalogue's last id.
 
         `ask_after_s`: seconds after which the last id is asked for, once, for the time left; a shorter run needs none.
         """
         self._interval_s, self._ask_after_s, self._clock = interval_s, ask_after_s, clock
-        self._tally, self._meters, self._position, self._last_id = tally, meters, position, last_id
+        self._tally, self._meters, self._standing, self._last_id = tally, meters, standing, last_id
         self._highest: int | None = None
         self._asking: threading.Thread | None = None
+        self._rate = Rate()
+        self._before: int | None = None
+        self._outbox = standing().unsettled  # what an earlier run left there: the ledger does not count it as pending
         self._console = Console(file=stream, highlight=False)
         self._began = self._printed = clock()
         self._live: Progress | None = None
@@ -56,13 +60,14 @@ class ProgressLine:
         if now - self._began > self._ask_after_s and not self._asking:
             self._asking = threading.Thread(target=self._ask, name="last-id", daemon=True)
             self._asking.start()
+        standing = self._standing()
+        self._rate.note(now, standing.settled)
         if self._live:
-            done, left = self._tally.images, self._left(now)
-            total = None if left is None else done + left[0]
-            self._live.update(self._task, description=self._line(now), completed=done, total=total)
+            done, total = self._done_of_all(standing)
+            self._live.update(self._task, description=self._line(now, standing), completed=done, total=total)
         elif now - self._printed >= self._interval_s:
             self._printed = now
-            self._console.print(self._line(now), soft_wrap=True)
+            self._console.print(self._line(now, standing), soft_wrap=True)
 
     def close(self) -> None:
         """Take the line off a terminal."""
@@ -73,23 +78,31 @@ class ProgressLine:
         with suppress(Exception):  # without an answer there is no estimate; the source reports a failing API
             self._highest = self._last_id()
 
-    def _line(self, now: float) -> str:
+    def seconds_left(self) -> float | None:
+        """An estimate; None where there is no ground for one yet."""
+        left, rate = media_left(self._standing(), self._highest), self._rate.a_second(self._clock())
+        return left / rate if left is not None and rate else None
+
+    def _line(self, now: float, standing: Standing) -> str:
         t, elapsed = self._tally, now - self._began
-        left = self._left(now)
+        (done, total), seconds = self._done_of_all(standing), self.seconds_left()
+        about = "" if standing.position.ended else "about "
         parts = [f"{t.images:,} images", f"{t.images / elapsed:.1f}/s" if elapsed else ""]
-        parts.append(f"about {duration(left[1])} left" if left else "")
+        parts.append("" if total is None else f"{done:,} of {about}{total:,} done")
+        parts.append("" if seconds is None else f"about {duration(seconds)} left")
         parts.append(f"{t.failed:,} failed" if t.failed else "")
         parts.append(f"{max(self._meters, key=lambda m: m.busy / max(1, m.threads)).name} limits" if t.images else "")
         return "  ".join(part for part in parts if part)
 
-    def _left(self, now: float) -> tuple[int, float] | None:
-        """Estimates of the media and the seconds that are left; None where there is no ground for them yet.
+    def _done_of_all(self, standing: Standing) -> tuple[int, int | None]:
+        """Media that are done, in earlier runs too, and all of the catalogue; with a limit, those of this run."""
+        left = media_left(standing, self._highest)
+        before = 0 if standing.position.limit is not None else self._settled_before(standing.position)
+        done = before + standing.settled
+        return done, None if left is None else done + left
 
-        The ids have gaps. The estimate supposes as many media per id in the rest of the catalogue as so far.
-        """
-        position, last = self._position(), self._highest
-        if position.ended or last is None or position.first_id is None or not self._tally.images:
-            return None
-        density = position.seen / (position.id - position.first_id + 1)
-        media = int(max(0, last - position.id) * density)
-        return media, media * (now - self._began) / self._tally.images
+    def _settled_before(self, position: Position) -> int:
+        """What the ledger held when the first sweep began; later ones begin anywhere."""
+        if self._before is None and position.first_id is not None:
+            self._before = max(0, position.settled - self._outbox)
+        return self._before or 0

@@ -16,7 +16,7 @@ from engine.flow.channels import Channel, Meter, Stop, WeightedSemaphore
 from engine.pictures.decode import is_memory_shortage
 from engine.stages.batch import Batcher
 from engine.stages.storage_watch import ReadWatch, RootWatch
-from engine.stages.ticket import Ticket
+from engine.stages.ticket import Failed, Ticket
 from engine.storage import Storage
 from engine.types import Rgb
 
@@ -77,6 +77,8 @@ class Loader:
 
     def _read(self, ticket: Ticket) -> bool:
         """Read one medium's file; False if the read was given up meanwhile, and with it this thread."""
+        if ticket.failed:
+            return self._look_at(ticket, ticket.failed)
         while True:
             away_before = self._root.away
             self._reads.begin(ticket)
@@ -89,6 +91,17 @@ class Loader:
                 return True
             if not self._is_worth_another_try(ticket, result, away_before):
                 return True
+
+    def _look_at(self, ticket: Ticket, failed: Failed) -> bool:
+        """Whether the file of a medium that failed before is another now: one that is not there (or the share) is
+        none."""
+        self._reads.begin(ticket)
+        with self.reading.working(items=0):
+            state = self._storage.state(ticket.media.storage_url)
+        if not self._reads.end():
+            return False
+        ticket.looked_at(replaced=state is not None and state != failed.file)
+        return True
 
     def _try_to_read(self, key: str) -> bytes | Unreadable:
         try:
@@ -124,7 +137,8 @@ class Loader:
     def _decode(self, row: Rgb, ticket: Ticket, data: bytes) -> None:
         key = ticket.media.storage_url
         try:
-            self._decode_into(row, data, key)
+            with ticket.decoding():
+                self._decode_into(row, data, key)
         except NotAPicture as error:
             ticket.skip(str(error), self._storage.state(key))
         except MediumError as error:

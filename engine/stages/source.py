@@ -1,19 +1,24 @@
 """The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once."""
 
+import math
 import time
-from collections.abc import Collection, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from engine.config import RunConfig, Waits
 from engine.flow.channels import Channel, Meter, Stop
-from engine.stages.ticket import InFlight, Ticket
+from engine.ledger.deaths import ALONE_FROM, GIVEN_UP_AT
+from engine.stages.ticket import Failed, InFlight, Ticket
 from engine.storage import Storage
 from engine.types import FileState, Media, Outcome, Position
 
 RETRIED = (Outcome.FAILED, Outcome.REJECTED)
 """What `--retry-failed` tries again."""
+GIVEN_UP = (
+    f"the process died {GIVEN_UP_AT} times while this picture was decoded, the last time with nothing beside it; "
+    "--retry-failed, or another file, gives it one more try"
+)
 
 
 class Catalogue(Protocol):
@@ -28,8 +33,12 @@ class Admission(Protocol):
     """What knows which media are still to be tagged: the ledger."""
 
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]: ...
-    def failed_media(self, after: int = -1, limit: int = 500) -> list[tuple[Media, FileState | None]]: ...
-    def retry(self, media: Sequence[Media]) -> Future[None]: ...
+    def settled(self, start: int = 0, but: Collection[Outcome] = ()) -> int: ...
+    def failed_media(
+        self, after: int = -1, limit: int = 500, before: float = math.inf
+    ) -> list[tuple[Media, FileState | None]]: ...
+    def deaths(self, media: Media) -> int: ...
+    def listed(self) -> None: ...
 
 
 class Source:
@@ -45,25 +54,31 @@ class Source:
         config: RunConfig,
         waits: Waits,
         stop: Stop,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._catalogue, self._admission, self._storage = catalogue, admission, storage
         self._in_flight, self._todo = in_flight, todo
-        self._config, self._waits, self._stop = config, waits, stop
+        self._config, self._waits, self._stop, self._say = config, waits, stop, say
         self._left = config.limit
+        self._swept = Position()
+        self._waiting = 0  # admitted, not yet handed on
+        self._suspects: list[Media] = []
         self.meter = Meter("source")
-        self.position = Position()
+
+    @property
+    def position(self) -> Position:
+        """How far the sweep is; asked by other threads."""
+        return replace(self._swept, waiting=self._waiting, limit=self._left)
 
     def run(self) -> None:
         """The stage's thread: ends when the catalogue does, or with `follow` never."""
-        self._retry_changed()
-        tail = self._sweep(self._config.segment_start, RETRIED if self._config.retry_failed else ())
+        tail = self._full_sweep(RETRIED if self._config.retry_failed else ())
         full_sweep_due = time.monotonic() + self._waits.full_sweep
         while self._config.follow and self._left != 0 and not self._stop.event.wait(self._config.follow):
             if time.monotonic() < full_sweep_due:
                 tail = self._sweep(tail)
             else:
-                self._retry_changed()
-                tail = self._sweep(self._config.segment_start)
+                tail = self._full_sweep()
                 full_sweep_due = time.monotonic() + self._waits.full_sweep
 
     def close(self) -> None:
@@ -71,62 +86,108 @@ class Source:
         self._todo.close()
         self._in_flight.close()
 
+    def _full_sweep(self, again: Collection[Outcome] = ()) -> int:
+        began = time.time()
+        tail = self._sweep(self._config.segment_start, again)
+        if self._left != 0:
+            self._admission.listed()
+            self._look_at_failed(began)
+        return tail
+
     def _sweep(self, start: int, again: Collection[Outcome] = ()) -> int:
         """Hand on every medium with id >= start that is still to be tagged; the id after the last one seen.
 
         Media at one of the outcomes `again` are tagged once more.
         """
-        self.position = Position()
+        self._swept = Position(settled=self._admission.settled(start, again))
         while self._left != 0:
             with self.meter.working(items=0):
                 page = self._catalogue.segment(start, self._config.segment_size)
                 admitted = self._admission.admit(page, again) if page else []
             if not page:
                 break
-            for media in admitted:
-                if self._left != 0 and self._hand_on(self._in_flight.admit(media, self.meter)):
-                    self._left = None if self._left is None else self._left - 1
             start = max(media.id for media in page) + 1
-            self._passed(page)
-        self.position = replace(self.position, ended=True)
-        self._second_chances()
+            self._passed(page, admitted)
+            self._tag(admitted)
+        self._swept = replace(self._swept, ended=True)
+        self._settle()
+        self._tag_suspects()
         return start
 
-    def _hand_on(self, ticket: Ticket | None) -> bool:
-        if ticket is None:
-            return False
-        self.meter.add(items=1)
-        self._todo.put(ticket, self.meter)
-        return True
+    def _tag(self, admitted: Sequence[Media]) -> None:
+        """Hand media on, as far as the limit goes. Those that may kill the process are put off, or have failed."""
+        self._waiting = len(admitted)
+        for media in admitted:
+            if self._left == 0:
+                break
+            if self._admission.deaths(media) >= ALONE_FROM:
+                self._suspects.append(media)
+            else:
+                self._tag_one(media)
+                self._waiting -= 1
+        self._waiting = len(self._suspects)
 
-    def _second_chances(self) -> None:
+    def _tag_one(self, media: Media) -> None:
+        ticket = self._in_flight.admit(media, self.meter)
+        if ticket is None:
+            return
+        self._left = None if self._left is None else self._left - 1
+        self.meter.add(items=1)
+        if self._admission.deaths(media) < GIVEN_UP_AT:
+            self._todo.put(ticket, self.meter)
+        else:
+            ticket.fail(GIVEN_UP, self._storage.state(media.storage_url))
+
+    def _tag_suspects(self) -> None:
+        """One after the other, when all else is settled, for each may end the process."""
+        while self._suspects and self._left != 0:
+            self._tag_one(self._suspects.pop(0))
+            self._waiting = len(self._suspects)
+            self._settle()
+        self._suspects.clear()
+        self._waiting = 0
+
+    def _settle(self) -> None:
         """Wait until all media are settled; those whose read failed are read once more."""
         waiting = self._in_flight.second_chances()
         if waiting:
             self._stop.event.wait(self._waits.second_chance)
         while waiting:
-            self._hand_on(waiting.pop(0))
+            self._todo.put(waiting.pop(0), self.meter)
         self._in_flight.second_chances()
 
-    def _retry_changed(self) -> None:
-        """Make failed media pending again whose file is another now."""
+    def _look_at_failed(self, before: float) -> None:
+        """Tag media again that failed before this time and whose file is another now.
+
+        The readers look, for each look may be a round trip; the catalogue says whether the medium is still there.
+        """
         after = -1
-        while page := self._admission.failed_media(after):
-            again = [media for media, file in page if self._is_another(media.storage_url, file)]
-            if again:
-                self._admission.retry(again).result()
+        while self._left != 0 and (page := self._admission.failed_media(after, before=before)):
+            if after < 0:
+                self._say("looking whether files that failed before were replaced")
+            for media, file in page:
+                self._look_at(media, Failed(file))
+            self._settle()
+            for media in self._in_flight.replaced():
+                listed = [found for found in self._catalogue.segment(media.id, 1) if found.id == media.id]
+                self._tag(self._admission.admit(listed, RETRIED) if listed else [])
+            self._settle()
+            self._tag_suspects()
             after = page[-1][0].id
-            if self._stop.is_set():
-                return
 
-    def _is_another(self, key: str, failed: FileState | None) -> bool:
-        """Whether the file is another than the one that failed; one that is not there is none (nor is the share)."""
-        state = self._storage.state(key)
-        return state is not None and state != failed
+    def _look_at(self, media: Media, failed: Failed) -> None:
+        if ticket := self._in_flight.admit(media, self.meter, failed):
+            self._todo.put(ticket, self.meter)
 
-    def _passed(self, page: Sequence[Media]) -> None:
-        first = page[0].id if self.position.first_id is None else self.position.first_id
-        self.position = Position(first, max(media.id for media in page), self.position.seen + len(page))
+    def _passed(self, page: Sequence[Media], admitted: Sequence[Media]) -> None:
+        before = self._swept
+        self._swept = replace(
+            before,
+            first_id=page[0].id if before.first_id is None else before.first_id,
+            id=max(media.id for media in page),
+            seen=before.seen + len(page),
+            admitted=before.admitted + len(admitted),
+        )
 
 
 class FileList:

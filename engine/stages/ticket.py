@@ -5,7 +5,7 @@
     admit ─► loading ─────────────────────────────────────►┤
               │  in_batch                                  │
               ▼                                            ▼
-             batched ─► store (with its batch) ─► settled ◄── fail, skip
+             batched ─► store (with its batch) ─► settled ◄── fail, skip, looked_at
 
 `InFlight` counts the tickets in each state and is the only place that does. What the stages need to know of a medium's
 whereabouts (is anything on its way to a batch? may a new one come in? is all settled?) they ask here.
@@ -19,8 +19,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from engine.errors import EngineError
 from engine.flow.channels import Meter, Stop, WeightedSemaphore
@@ -47,6 +48,10 @@ class OutcomeStore(Protocol):
         """Call `settled` with the number of media that need no place in the outbox any more."""
         ...
 
+    def decoding(self, media: Media) -> AbstractContextManager[None]:
+        """Around the decoding of a medium, so that one that kills the process is known afterwards."""
+        ...
+
 
 class _State(Enum):
     LOADING = auto()  # on its way to a batch
@@ -55,19 +60,27 @@ class _State(Enum):
     SETTLED = auto()
 
 
+class Failed(NamedTuple):
+    """How a medium failed: the state of its file then, if there was one."""
+
+    file: FileState | None
+
+
 class Ticket:
     """One medium under way. Held by exactly one stage at a time; that stage settles it or hands it on.
 
     Attributes:
         media: which medium.
         last_chance: whether its read failed once already.
+        failed: how it failed in an earlier run; then its file is only looked at, see `looked_at`. Else None.
     """
 
-    __slots__ = ("_in_flight", "_state", "last_chance", "media")
+    __slots__ = ("_in_flight", "_state", "failed", "last_chance", "media")
 
-    def __init__(self, media: Media, in_flight: "InFlight") -> None:
+    def __init__(self, media: Media, in_flight: "InFlight", failed: Failed | None = None) -> None:
         self.media = media
         self.last_chance = False
+        self.failed = failed
         self._in_flight = in_flight
         self._state = _State.LOADING
 
@@ -91,6 +104,14 @@ class Ticket:
     def skip(self, reason: str, file: FileState | None = None) -> None:
         """It is no picture."""
         self._in_flight.ended(self, Outcome.SKIPPED, reason, file)
+
+    def looked_at(self, *, replaced: bool) -> None:
+        """It failed before, and was only looked at: its file is now another, or it is not. It stays as it is."""
+        self._in_flight.looked_at(self, replaced)
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Around its decoding."""
+        return self._in_flight.decoding(self.media)
 
     def move(self, expected: _State, state: _State) -> None:
         """Enter a state; called by `InFlight` alone, under its lock."""
@@ -131,14 +152,17 @@ class InFlight:
         self.paused = False  # the source admits nothing for a while
         self.closed = False  # ... and never will again
         self.forgotten: deque[Media] = deque()  # filled by destructors, which may run anywhere: no lock, no call
+        self.settled = 0  # media that were under way, or waited in the outbox, and need no place there any more
+        self.decoding = store.decoding
         self.places = WeightedSemaphore(places, stop, taken)
         self._store, self._budget, self._stop = store, budget, stop
         self._most_waiting = min(most_waiting, places // 2)
         self._ids: set[int] = set()
         self._waiting: list[Ticket] = []
+        self._replaced: list[Media] = []
         self._changed = threading.Condition()
         self._on_quiet: Callable[[], None] = lambda: None
-        store.on_settled(self.places.release)
+        store.on_settled(self._settled)
         stop.on_stop(self._wake)
 
     def on_quiet(self, wake: Callable[[], None]) -> None:
@@ -147,9 +171,10 @@ class InFlight:
 
     # The source's side.
 
-    def admit(self, media: Media, meter: Meter | None = None) -> Ticket | None:
+    def admit(self, media: Media, meter: Meter | None = None, failed: Failed | None = None) -> Ticket | None:
         """A ticket for a medium, when the outbox has a place; None if it is under way already (catalogues repeat items
-        while they change). Raises `Stopped` when the run ends."""
+        while they change). Of one that `failed` before, the file is only looked at. Raises `Stopped` when the run
+        ends."""
         with self._changed:
             if media.id in self._ids:
                 return None
@@ -158,7 +183,7 @@ class InFlight:
             self._ids.add(media.id)
             self.loading += 1
             self.paused = False
-        return Ticket(media, self)
+        return Ticket(media, self, failed)
 
     def second_chances(self) -> list[Ticket]:
         """Wait until all else is settled; the media to be read once more, on their way to a batch again."""
@@ -172,6 +197,12 @@ class InFlight:
             self.loading += len(waiting)
             self.paused = not waiting
         return waiting
+
+    def replaced(self) -> list[Media]:
+        """The media that were looked at since the last call and whose file is another now."""
+        with self._changed:
+            found, self._replaced = self._replaced, []
+        return found
 
     def close(self) -> None:
         """Nothing more will be admitted."""
@@ -191,6 +222,14 @@ class InFlight:
                 return False
         self._left_loading(ticket, _State.WAITING)
         return True
+
+    def looked_at(self, ticket: Ticket, replaced: bool) -> None:
+        self._left_loading(ticket, _State.SETTLED)
+        self.places.release()
+        if replaced:
+            with self._changed:
+                self._replaced.append(ticket.media)
+        self._out([ticket.media])
 
     def ended(self, ticket: Ticket, outcome: Outcome, reason: str, file: FileState | None) -> None:
         self._left_loading(ticket, _State.SETTLED)
@@ -241,6 +280,11 @@ class InFlight:
             quiet = not self.loading
         if quiet:
             self._on_quiet()
+
+    def _settled(self, count: int) -> None:
+        """Called by the store, which writes in one thread."""
+        self.settled += count
+        self.places.release(count)
 
     def _out(self, media: Sequence[Media]) -> None:
         """The outcomes of these media are on the disk."""

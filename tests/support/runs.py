@@ -9,6 +9,10 @@ from tests.support.media_server import BULK, SEGMENT, SINGLE, MediaServer
 
 ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
 TOKEN = "a-token-for-tests"
+KILLER = Path(__file__).parent / "killer"
+"""On a child's PYTHONPATH: pictures that end with `KILLS` kill the process that decodes them."""
+KILLS = b"kills the process"
+KILLED = -9 if os.name == "posix" else 137
 
 
 def environment(**more: str) -> dict[str, str]:

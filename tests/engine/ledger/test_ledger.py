@@ -101,6 +101,34 @@ def test_a_second_run_is_refused_while_status_may_read(ledger: Ledger) -> None:
         assert view.counts()[Outcome.PENDING] == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="making a link asks for rights there")
+def test_a_second_run_by_another_way_to_the_same_file_is_refused(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(ledger.path)
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    for way in (tmp_path / "link.db", tmp_path / "elsewhere" / ledger.path.name):
+        with pytest.raises(LedgerError, match="another run"):
+            Ledger(way)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be deleted there")
+@pytest.mark.parametrize("what", ["deleted", "replaced"])
+def test_a_file_that_vanishes_under_a_run_is_noticed(ledger: Ledger, what: str) -> None:
+    assert ledger.is_there()
+    ledger.path.unlink()
+    if what == "replaced":
+        ledger.path.write_bytes(b"")
+    ledger.admit([medium(1)])
+    assert not ledger.is_there()
+
+
+def test_a_file_without_its_identity_is_damaged(tmp_path: Path) -> None:
+    """Without one, another ledger's requests would carry the same keys."""
+    with Ledger(tmp_path / "s.db") as ledger:
+        ledger._writer.submit(lambda c: c.execute("DELETE FROM meta")).result()
+    with pytest.raises(LedgerError, match="damaged"):
+        Ledger(tmp_path / "s.db")
+
+
 def test_identity_survives_reopening(tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         identity = ledger.identity

@@ -9,6 +9,7 @@ import pytest
 from engine.flow.channels import Meter
 from engine.report.progress import ProgressLine
 from engine.report.summary import Tally, duration
+from engine.report.time_left import Standing
 from engine.types import Position
 
 
@@ -24,8 +25,13 @@ class Clock:
 def line(stream: io.StringIO, tally: Tally, last_id: Callable[[], int | None], clock: Clock) -> ProgressLine:
     decode, infer = Meter("decode"), Meter("infer")
     infer.add(busy=1.0)
-    position = Position(first_id=1001, id=1100, seen=50)  # every second id has a medium
-    return ProgressLine(stream, tally, [decode, infer], lambda: position, last_id, clock=clock)
+    # Every second id has a medium; of those listed, 20 were settled by earlier runs, 40 beyond them too.
+    position = Position(first_id=1001, id=1100, seen=50, admitted=30, waiting=4, settled=60)
+
+    def standing() -> Standing:
+        return Standing(position, settled=tally.done, unsettled=26 - tally.done)
+
+    return ProgressLine(stream, tally, [decode, infer], standing, last_id, clock=clock)
 
 
 def test_a_line_is_printed_every_ten_seconds() -> None:
@@ -48,19 +54,22 @@ def test_the_last_id_is_asked_for_once_and_gives_the_time_left() -> None:
         return 2100
 
     answered = threading.Event()
-    progress = line(stream, Tally(images=50), last_id, clock)
-    for clock.now in (100, 105):  # short runs need no estimate
+    tally = Tally(images=26)
+    progress = line(stream, tally, last_id, clock)
+    for clock.now in (100, 102):  # short runs need no estimate
         progress.tick()
     assert not asked
-    clock.now = 106
+    clock.now = 103
     progress.tick()
     assert answered.wait(10)
     asked[0].join()
-    for clock.now in (110, 125):
+    for clock.now, tally.done in ((110, 6), (115, 16), (120, 26)):
         progress.tick()
     assert len(asked) == 1
-    # 1,000 ids are left, and half of them have a medium: 500 at 2 a second.
-    assert stream.getvalue().splitlines()[-1] == "50 images  2.0/s  about 4 min 10 s left  infer limits"
+    # 1,000 ids are left, half of them have a medium, and 40 of these are settled; 4 more wait: 464 at 2 a second.
+    # Of the 60 that were settled, 26 were in the outbox: done now.
+    expected = "26 images  1.3/s  60 of about 524 done  about 3 min 52 s left  infer limits"
+    assert stream.getvalue().splitlines()[-1] == expected
 
 
 @pytest.mark.parametrize(

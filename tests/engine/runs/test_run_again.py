@@ -1,10 +1,12 @@
 """`engine run` again: another service, another model, retag, records that the API gave up on."""
 
 import json
+import os
 
 import pytest
 
 from engine.errors import EngineError
+from engine.ledger.ledger import Ledger
 from engine.ledger.schema import LedgerView
 from engine.stages.failure_budget import FailureBudget
 from engine.types import Media, Outcome
@@ -43,6 +45,29 @@ def test_a_ledger_belongs_to_one_service(pictures, tiny_model, tmp_path) -> None
         assert run([*other, "--moved"]).returncode == 0
         assert run(other).returncode == 0  # once is enough
         assert second.store == {}  # the same service: its media are done
+
+
+@pytest.mark.parametrize("threshold", ["nonsense", "", "nan", "7"])
+def test_a_state_file_that_holds_nonsense_is_one_sentence(pictures, tiny_model, tmp_path, threshold) -> None:
+    with MediaServer(catalogue(pictures)[:2]) as server:
+        arguments = command(server, tiny_model, pictures, tmp_path / "s.db")
+        with Ledger(tmp_path / "s.db") as ledger:
+            ledger.set_meta({"threshold": threshold})
+        result = run(arguments)
+    assert result.returncode == 1 and "is damaged" in result.stderr and repr(threshold) in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is open cannot be deleted there")
+def test_a_state_file_that_is_deleted_during_a_run_is_said_at_its_end(pictures, tiny_model, tmp_path) -> None:
+    state = tmp_path / "s.db"
+
+    def delete(request):
+        state.unlink(missing_ok=True)
+
+    with MediaServer(catalogue(pictures)[:4], delete) as server:
+        result = run(command(server, tiny_model, pictures, state))
+    assert result.returncode == 0
+    assert f"warning: the state file {state} was deleted or replaced during the run" in result.stderr
 
 
 def test_retag_does_all_media_again_under_the_new_settings(pictures, tiny_model, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """A catalogue that changes while it is followed, and between two runs."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
-from engine.types import Media, Outcome
+from engine.types import FileState, Media, Outcome
 from tests.support.ledgers import outbox, tags
 from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 
@@ -44,6 +45,13 @@ def follow(catalogue: Catalogue, library: Path, ledger: Ledger, *steps: Callable
 
     build(catalogue, library, ledger, stop, **{"follow": FOLLOW_S, **settings}).run(tick)
     assert not left
+
+
+def run_once(catalogue: Catalogue, library: Path, ledger: Ledger, **settings) -> int:
+    """The images of a run."""
+    pipeline = build(catalogue, library, ledger, **settings)
+    pipeline.run()
+    return pipeline.tally.images
 
 
 def tagged(ledger: Ledger, count: int) -> Callable[[], bool]:
@@ -132,6 +140,56 @@ def test_another_storage_url_is_tagged_anew(library: Path, ledger: Ledger) -> No
 
     follow(catalogue, library, ledger, lambda: names() == {10: "red", 13: "green"}, move,
            lambda: names() == {10: "blue", 13: "green"}, waits=replace(QUICK, full_sweep=0.02))  # fmt: skip
+
+
+def test_failed_files_are_looked_at_after_the_sweep_by_all_readers_at_once(library: Path, ledger: Ledger) -> None:
+    broken = [f"broken{i}.png" for i in range(8)]
+    for name in broken:
+        (library / name).write_bytes(b"no picture")
+    catalogue = Catalogue(broken)
+    build(catalogue, library, ledger, max_failures=None).run()
+    draw(library / broken[5], 1)
+    catalogue.media += [Media(500, "0.png", 500)]
+    readers = threading.Barrier(4)
+    looks: list[int] = []
+    said: list[str] = []
+
+    class Slow(Wrapped):
+        def state(self, key: str) -> FileState | None:
+            looks.append(len(catalogue.starts))
+            readers.wait(10)  # it breaks, and ends the run, unless four look at the same time
+            return super().state(key)
+
+    catalogue.starts.clear()
+    storage = Slow(library, lambda key: None)
+    build(catalogue, storage, ledger, say=said.append, read_threads=4, segment_size=4).run()
+    assert looks == [4] * 8  # three pages and the end, before the first look
+    assert catalogue.starts[4:] == [10 + 3 * 5]  # is the replaced one still listed?
+    assert ledger.counts() == dict.fromkeys(Outcome, 0) | {Outcome.FAILED: 7, Outcome.OUTBOX: 2}
+    assert said == ["looking whether files that failed before were replaced"]
+
+
+def test_a_replaced_file_that_the_catalogue_does_not_list_any_more_is_left(library: Path, ledger: Ledger) -> None:
+    (library / "broken.png").write_bytes(b"no picture")
+    catalogue = Catalogue(["broken.png", "0.png"])
+    build(catalogue, library, ledger).run()
+    draw(library / "broken.png", 1)
+    del catalogue.media[0]
+    build(catalogue, library, ledger).run()
+    assert ledger.counts()[Outcome.FAILED] == 1
+
+
+def test_a_limit_is_not_used_up_by_looking_at_failed_files(library: Path, ledger: Ledger) -> None:
+    for name in ("broken.png", "mended.png"):
+        (library / name).write_bytes(b"no picture")
+    catalogue = Catalogue(["broken.png", "mended.png", "0.png"])
+    build(catalogue, library, ledger, max_failures=None).run()
+    draw(library / "mended.png", 1)
+    assert run_once(catalogue, library, ledger, limit=1) == 1
+    (library / "broken.png").write_bytes(b"no picture either")
+    catalogue.media.append(Media(500, "1.png", 500))
+    assert run_once(catalogue, library, ledger, limit=1) == 1
+    assert attempts(ledger)["broken.png"] == 1  # the limit went to the new medium
 
 
 def test_retry_failed_tries_unchanged_files_too(library: Path, ledger: Ledger) -> None:
