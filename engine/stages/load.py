@@ -14,7 +14,7 @@ from engine.stages.batch import Batcher
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import Ticket
 from engine.storage import Storage
-from engine.types import Rgb
+from engine.types import Row
 
 Loaded = tuple[Ticket, bytes]
 """A medium and its whole file."""
@@ -106,11 +106,11 @@ class Loader:
     def decode(self) -> None:
         """A decoder's thread."""
         shape = self._family.preprocessing
-        row = np.empty((shape.height, shape.width, 3), np.uint8)
+        row = np.empty((shape.height, shape.width, 3), shape.dtype)
         while True:
             self._decode(row, *self._loaded.get(self.decoding))
 
-    def _decode(self, row: Rgb, ticket: Ticket, data: bytes) -> None:
+    def _decode(self, row: Row, ticket: Ticket, data: bytes) -> None:
         key = ticket.media.storage_url
         try:
             self._decode_into(row, data, key)
@@ -121,7 +121,7 @@ class Loader:
         else:
             self._batcher.add(ticket, row, self.decoding)
 
-    def _decode_into(self, row: Rgb, data: bytes, key: str) -> None:
+    def _decode_into(self, row: Row, data: bytes, key: str) -> None:
         pixels = min(self._family.pixels(data, key), self._config.max_pixels)
         self._pixels.acquire(pixels, self.decoding)  # waiting for its share is not being busy
         try:
