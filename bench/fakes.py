@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.delivery.entries import entry
 from engine.families import family_of
 from engine.families.family import Select
 from engine.flow.channels import Meter
+from engine.model.runners import Pixels
 from engine.storage import open_storage
-from engine.types import FileState, Media, Preprocessing, Rgb, Scores, Tagged
+from engine.types import FileState, Media, Preprocessing, Rgb, Row, Scores, Tagged
 
 TAGS = tuple(f"tag_{i}" for i in range(100))
 CATEGORIES = ("General",) * len(TAGS)
@@ -62,7 +62,7 @@ class BlankFamily:
     def decode(self, data: bytes, key: str, *, max_pixels: int) -> Rgb:
         return self._picture
 
-    def fit(self, rgb: Rgb, row: Rgb) -> None:
+    def fit(self, rgb: Rgb, row: Row) -> None:
         """Nothing to do."""
 
     def selection(self, tags: Sequence[str], categories: Sequence[str], threshold: float) -> Select:
@@ -110,7 +110,7 @@ class PacedSession:
         row[:TAGGED] = 0.9
         self._scores = np.tile(row, (batch_size, 1))
 
-    def run(self, pixels: npt.NDArray[np.uint8]) -> Scores:
+    def run(self, pixels: Pixels) -> Scores:
         if self._seconds:
             time.sleep(self._seconds)
         return self._scores

@@ -61,7 +61,7 @@ def main() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    row = np.empty((SIDE, SIDE, 3), np.uint8)
+    row = np.empty((SIDE, SIDE, 3), np.uint16)
     result = {}
     for kind, sizes in SIZES.items():
         decoded = [decode(jpeg(*sizes[i % len(sizes)], seed=i)) for i in range(PICTURES)]
@@ -90,7 +90,7 @@ def speed_of_threads(decoded: Sequence[Rgb]) -> float:
     """How many times as fast as one thread alone it is to fit pictures on one thread for each core."""
 
     def work(_: int) -> None:
-        row = np.empty((SIDE, SIDE, 3), np.uint8)
+        row = np.empty((SIDE, SIDE, 3), np.uint16)
         for rgb in decoded:
             fit(rgb, SIDE, SIDE, row)
 

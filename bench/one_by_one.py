@@ -25,10 +25,10 @@ def main() -> None:
     model = open_model(given.model)
     shape, family = model.preprocessing, family_of(model.preprocessing)
     session = open_session(model, model.precision(None), SessionConfig(device=given.device, batch_size=1))
-    session.run(np.zeros((1, shape.height, shape.width, 3), np.uint8))
+    row = np.zeros((1, shape.height, shape.width, 3), shape.dtype)
+    session.run(row)
 
     select = family.selection(model.tags, model.categories, given.threshold)
-    row = np.empty((1, shape.height, shape.width, 3), np.uint8)
 
     def evaluate(path: Path) -> Tags:
         family.fit(family.decode(path.read_bytes(), path.name, max_pixels=MAX_PIXELS), row[0])

@@ -19,6 +19,7 @@ from engine.model.devices.nvml import open_gpu
 from engine.model.folder import open_model
 from engine.model.open import open_session
 from engine.model.session import SessionConfig
+from engine.types import WHITE
 
 FEWEST = 3
 """Batches that are timed at a point at least, however long they take."""
@@ -74,7 +75,7 @@ def point(model: str, precision: str, batch: int, device: str, seconds: float) -
     session = open_session(opened, opened.precision(precision), SessionConfig(device=device, batch_size=batch))
     shape = opened.preprocessing
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (batch, shape.height, shape.width, 3), np.uint8)
+    pixels = rng.integers(0, WHITE[shape.dtype] + 1, (batch, shape.height, shape.width, 3), shape.dtype)
     session.run(pixels)
     started = time.perf_counter() - began
     took: list[float] = []

@@ -26,7 +26,7 @@ from engine.model.open import open_session
 from engine.model.session import Session, SessionConfig
 from engine.pictures.decode import MAX_PIXELS
 from engine.pipeline import Parts, Pipeline
-from engine.types import Preprocessing
+from engine.types import WHITE, Preprocessing, Row
 
 PACE_S, PACED_BATCH, LATENCY_S = 0.2, 16, 0.02
 CANVAS = Preprocessing("deepdanbooru", 512, 512)
@@ -105,18 +105,23 @@ def _full_size(setup: Setup, session: Session) -> Pair:
 def session_seconds(session: Session, shape: Preprocessing, count: int) -> float:
     """Seconds that the session alone needs for `count` pictures that are there already."""
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (session.batch_size, shape.height, shape.width, 3), np.uint8)
+    pixels = rng.integers(0, WHITE[shape.dtype] + 1, (session.batch_size, shape.height, shape.width, 3), shape.dtype)
     began = time.perf_counter()
     for _ in range(-(-count // session.batch_size)):
         session.run(pixels)
     return time.perf_counter() - began
 
 
+def empty_row(shape: Preprocessing) -> Row:
+    """A row to fit pictures into."""
+    return np.empty((shape.height, shape.width, 3), shape.dtype)
+
+
 def loading_cpu_seconds(setup: Setup) -> float:
     """CPU seconds of decoding and fitting `count` pictures, one after the other."""
     files = [(setup.folder / name).read_bytes() for name in setup.names]
     family = setup.family
-    row = np.empty((family.preprocessing.height, family.preprocessing.width, 3), np.uint8)
+    row = empty_row(family.preprocessing)
     began = time.thread_time()
     for i in range(setup.count):
         family.fit(family.decode(files[i % len(files)], "", max_pixels=MAX_PIXELS), row)
@@ -164,10 +169,9 @@ def loading_seconds(setup: Setup, threads: int) -> float:
     """Seconds in which `threads` threads decode and fit `count` pictures that are in memory already."""
     files = [(setup.folder / name).read_bytes() for name in setup.names]
     family = setup.family
-    shape = (family.preprocessing.height, family.preprocessing.width, 3)
 
     def work(numbers: range) -> None:
-        row = np.empty(shape, np.uint8)
+        row = empty_row(family.preprocessing)
         for i in numbers:
             family.fit(family.decode(files[i % len(files)], "", max_pixels=MAX_PIXELS), row)
 

@@ -21,6 +21,7 @@ from rich.progress import Progress as Bar
 from convert.conversion import CALIBRATE_COUNT, Conversion, convert
 from convert.fetch import download
 from convert.fetch.fetch import FetchOptions, fetch
+from convert.model_folder import DTYPE
 from convert.parity.comparison import THRESHOLD, Comparison
 from convert.parity.verify import COUNT, PAGE, Progress, verify
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS
@@ -143,10 +144,13 @@ def _summary(made: Conversion, model_dir: Path, seconds: float) -> str:
     fitted = ""
     if made.calibration:
         fitted = "int8 fitted to {pictures:,} pictures, {skipped:,} files passed over\n".format(**made.calibration)
+    kept = ""
+    if made.rows.dtype != DTYPE:
+        kept = f"pixels stay {made.rows.dtype}, as in the folder's other files: --overwrite takes {DTYPE}, more exact\n"
     return (
         f"{project.model.name}: {made.layers} layers, {made.parameters:,} parameters, "
         f"{cost}{project.width}x{project.height} pixels, {len(project.tags):,} tags\n"
-        f"{files}\n{fitted}written to {model_dir} in {seconds:.1f} s"
+        f"{files}\n{fitted}{kept}written to {model_dir} in {seconds:.1f} s"
     )
 
 

@@ -19,6 +19,7 @@ from convert.onnx.writer import OPSET
 from convert.pictures import Pictures
 from convert.releases import advice
 from engine.model.folder import sha256_of
+from engine.types import Preprocessing
 
 CALIBRATE_COUNT = 200
 """Default of `--calibrate-count`: more changed nothing that could be measured (docs/decisions/int8.md)."""
@@ -35,6 +36,7 @@ class Conversion:
         parameters: weights, counted as Keras does.
         gflop: billions of floating-point operations a picture, if known.
         calibration: how int8 was fitted, as the manifest has it; None if int8 was not made.
+        rows: what the model takes.
     """
 
     project: Project
@@ -43,6 +45,7 @@ class Conversion:
     parameters: int
     gflop: float | None
     calibration: dict[str, Any] | None
+    rows: Preprocessing
 
 
 def convert(
@@ -68,11 +71,12 @@ def convert(
         ModelError: likewise, where `model_dir` is a model folder that cannot be read.
     """
     project = read_project(project_dir)
-    pictures = _pictures(project, calibrate, calibrate_count) if INT8 in precisions else None
     source_sha256 = _sha256(project.model)
     manifest = manifest_for(model_dir, project, source_sha256, overwrite)
+    rows = preprocessing_of(manifest)
+    pictures = _pictures(rows, calibrate, calibrate_count) if INT8 in precisions else None
     with closing(open_keras(project.model)) as model:
-        exports = {precision: _export(model, project, precision) for precision in _direct(precisions)}
+        exports = {precision: _export(model, rows, precision) for precision in _direct(precisions)}
         for made in exports.values():
             _check_outputs(project, made.outputs, source_sha256)
         with staged(model_dir, keep=not overwrite) as folder:
@@ -82,14 +86,14 @@ def convert(
             finish(folder, manifest, project)
     made = next(iter(exports.values()))
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
-    return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration)
+    return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration, rows)
 
 
-def _pictures(project: Project, folder: Path | None, count: int) -> Pictures:
+def _pictures(rows: Preprocessing, folder: Path | None, count: int) -> Pictures:
     """The pictures that int8 is fitted to. Raises ConvertError if there is none, before anything is converted."""
     if folder is None:
         raise ConvertError("int8 is fitted to pictures: name a folder with some hundred of them by --calibrate FOLDER.")
-    pictures = Pictures(folder, count, preprocessing_of(project))
+    pictures = Pictures(folder, count, rows)
     next(iter(pictures))
     return pictures
 
@@ -105,13 +109,12 @@ def _sha256(path: Path) -> str:
         return sha256_of(path)
 
 
-def _export(model: KerasModel, project: Project, precision: str) -> Export:
-    size = project.height, project.width
+def _export(model: KerasModel, rows: Preprocessing, precision: str) -> Export:
     with reading(model.path):
         try:
-            return export(model, parse_network(model.path, model.config), size, precision)
+            return export(model, parse_network(model.path, model.config), rows, precision)
         except UnknownLayer as reason:
-            return export_with_tf2onnx(model, size, precision, reason)
+            return export_with_tf2onnx(model, rows, precision, reason)
 
 
 def _check_outputs(project: Project, outputs: int | None, source_sha256: str) -> None:

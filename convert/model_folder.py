@@ -25,16 +25,21 @@ Manifest = dict[str, Any]
 """The content of model.json."""
 KIND = "deepdanbooru"
 """The preprocessing of every model that is converted here."""
+DTYPE = "uint16"
+"""Of the rows that a new model folder takes (docs/decisions/uint16-rows.md)."""
 _PACKAGES = ("onnx", "h5py", "numpy", "deepdanbooru-engine")
 
 
-def preprocessing_of(project: Project) -> Preprocessing:
-    """How a picture becomes the input of the project's model."""
-    return Preprocessing(KIND, project.height, project.width)
+def preprocessing_of(manifest: Manifest) -> Preprocessing:
+    """How a picture becomes the model's input, as the manifest says it."""
+    shape = manifest["input"]
+    return Preprocessing(manifest["preprocessing"]["kind"], shape["height"], shape["width"], shape["dtype"])
 
 
 def manifest_for(folder: Path, project: Project, source_sha256: str, overwrite: bool) -> Manifest:
     """The manifest to add precisions to: with those that `folder` holds already, if it was made of the same model.
+
+    All files of a folder take the same rows, so one that was made for uint8 keeps it.
 
     Args:
         folder: where the model folder goes.
@@ -54,8 +59,9 @@ def manifest_for(folder: Path, project: Project, source_sha256: str, overwrite: 
     if overwrite:
         return fresh
     found = open_model(folder)
+    fresh["input"]["dtype"] = found.preprocessing.dtype
     there = found.sha256, found.preprocessing, found.tags, found.categories
-    if there != (source_sha256, preprocessing_of(project), project.tags, project.categories):
+    if there != (source_sha256, preprocessing_of(fresh), project.tags, project.categories):
         raise ConvertError(f"{folder} holds another model: give --overwrite to replace it, or name another folder.")
     return fresh | {"precisions": dict(found.manifest["precisions"])}
 
@@ -116,7 +122,7 @@ def _new_manifest(project: Project, source_sha256: str) -> Manifest:
         "format": FORMAT,
         "project": project.name,
         "source": {"file": project.model.name, "sha256": source_sha256},
-        "input": {"height": project.height, "width": project.width},
+        "input": {"height": project.height, "width": project.width, "dtype": DTYPE},
         "preprocessing": {"kind": KIND},
         "tags": len(project.tags),
         "categories": list(project.category_names),

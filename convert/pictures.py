@@ -13,7 +13,7 @@ from convert.errors import ConvertError
 from engine.errors import MediumError
 from engine.families import family_of
 from engine.pictures.decode import decode
-from engine.types import Preprocessing, Rgb
+from engine.types import Preprocessing, Rgb, Row
 
 _MAX_BYTES = 256 << 20  # what is larger is a video or worse; the engine reads no more either
 
@@ -25,12 +25,12 @@ class Picture:
     Attributes:
         path: its file.
         rgb: as decoded, uint8 [h, w, 3].
-        row: fitted for the model, uint8 [1, height, width, 3].
+        row: fitted for the model, [1, height, width, 3] of its dtype.
     """
 
     path: Path
     rgb: Rgb
-    row: Rgb
+    row: Row
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Pictures:
             if rgb is None:
                 self.skipped += 1
                 continue
-            row = np.empty((1, *size, 3), np.uint8)
+            row = np.empty((1, *size, 3), self.preprocessing.dtype)
             fit(rgb, row[0])
             given += 1
             yield Picture(path, rgb, row)

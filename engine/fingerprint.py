@@ -43,10 +43,12 @@ def _threshold(ledger: Ledger, recorded: str | None) -> float:
 def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:
     """The fingerprint as the ledger stores it: text by name."""
     shape = model.preprocessing
+    rows = "" if shape.dtype == "uint8" else f" {shape.dtype}"  # uint8 was the only one once, and went without saying
     return {
         "model": model.sha256,
+        "tags": model.tags_sha256,
         "precision": fixed.precision.name,
-        "preprocessing": f"{shape.kind} {shape.height}x{shape.width}",
+        "preprocessing": f"{shape.kind} {shape.height}x{shape.width}{rows}",
         "threshold": repr(fixed.threshold),
     }
 
@@ -54,20 +56,18 @@ def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:
 def hold(ledger: Ledger, wanted: dict[str, str]) -> None:
     """Write the fingerprint into a new ledger; compare it with that of an old one.
 
+    What an old ledger does not know yet, because its version did not ask, it learns now.
     Raises `LedgerError`, which names what differs and the way out.
     """
-    found = {key: ledger.meta(key) for key in wanted}
-    if not any(found.values()):
-        ledger.set_meta(wanted)
-        return
-    differing = [
-        f"{key} {_short(found[key])}, not {_short(wanted[key])}" for key in wanted if found[key] != wanted[key]
-    ]
+    known = {key: value for key in wanted if (value := ledger.meta(key)) is not None}
+    differing = [f"{key} {_short(known[key])}, not {_short(wanted[key])}" for key in known if known[key] != wanted[key]]
     if differing:
         raise LedgerError(
             f"the state file {ledger.path} was made with {' and '.join(differing)}: give the new settings a file "
             "of their own with --state, or use `engine retag` to tag all media again"
         )
+    if len(known) < len(wanted):
+        ledger.set_meta(wanted)
 
 
 def hold_service(ledger: Ledger, service: str, *, moved: bool) -> None:
@@ -82,6 +82,5 @@ def hold_service(ledger: Ledger, service: str, *, moved: bool) -> None:
         ledger.set_meta({"service": service})
 
 
-def _short(value: str | None) -> str:
-    text = value or "nothing"
+def _short(text: str) -> str:
     return text if len(text) < 40 else text[:12] + "…"

@@ -89,8 +89,7 @@ class Pipeline:
         loaded: Channel[Loaded] = Channel(config.read_ahead, stop, weight)
         batcher = Batcher(
             rows,
-            shape.height,
-            shape.width,
+            shape,
             in_flight,
             stop,
             buffers=2 + config.submitters,

@@ -1,14 +1,19 @@
 """What travels between the stages. Frozen, no behaviour."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Rgb = npt.NDArray[np.uint8]
 """A decoded picture: uint8 [height, width, 3], RGB, C-contiguous."""
+Row = npt.NDArray[np.unsignedinteger[Any]]
+"""A fitted picture: [height, width, 3], RGB, C-contiguous, of the dtype that the model takes, one of WHITE."""
+WHITE: Mapping[str, int] = {"uint16": 65280, "uint8": 255}
+"""The dtypes that a row may have, and what white is in them: uint16 holds a value times 256, uint8 rounds it."""
 Scores = npt.NDArray[np.float32]
 """Scores: float32 [tags] of one picture or [n, tags] of a batch, in 0..1."""
 
@@ -54,11 +59,13 @@ class Preprocessing:
         kind: the family; `deepdanbooru` is the only one so far.
         height: rows of the model's input.
         width: columns of the model's input.
+        dtype: of a row, one of WHITE; folders made before there was uint16 have uint8.
     """
 
     kind: str
     height: int
     width: int
+    dtype: str = "uint16"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

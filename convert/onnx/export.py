@@ -20,6 +20,7 @@ from convert.onnx.fold import foldable
 from convert.onnx.layers import LAYERS
 from convert.onnx.translation import Translation
 from convert.onnx.writer import Weight, write_onnx
+from engine.types import WHITE, Preprocessing
 
 PRECISIONS: dict[str, type[np.floating[Any]]] = {"fp32": np.float32, "fp16": np.float16}
 """The precisions that can be exported directly, and the type of their weights."""
@@ -47,11 +48,11 @@ class Export:
     write: Callable[[Path], str]
 
 
-def export(model: KerasModel, network: Network, size: tuple[int, int], precision: str) -> Export:
-    """Translates `network` for pictures of `size` (height, width).
+def export(model: KerasModel, network: Network, rows: Preprocessing, precision: str) -> Export:
+    """Translates `network` for the rows that the engine makes of pictures.
 
-    The graph takes `pixels`, uint8 [N, height, width, 3] RGB, and gives `scores`, float32 [N, outputs]. Under fp16
-    everything between the division by 255 and the last activation is float16.
+    The graph takes `pixels`, [N, height, width, 3] RGB of the rows' dtype, and gives `scores`, float32 [N, outputs].
+    Under fp16 everything between the division by white and the last activation is float16.
     """
     with _naming(model.path):
         _check_scores(network)
@@ -61,7 +62,7 @@ def export(model: KerasModel, network: Network, size: tuple[int, int], precision
     for layer in network.layers:
         graph.scope = layer.name
         with _naming(model.path):
-            values[layer.name] = _translated(layer, [values[name] for name in layer.inputs], to, size)
+            values[layer.name] = _translated(layer, [values[name] for name in layer.inputs], to, rows)
     scores = to.widen(network.layers[-1], values[network.output])
     if len(scores.shape) != 1:
         raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
@@ -71,7 +72,7 @@ def export(model: KerasModel, network: Network, size: tuple[int, int], precision
         layers=len(network.layers),
         parameters=to.parameters,
         gflop=2e-9 * graph.macs,
-        write=partial(write_onnx, graph=_closed(graph, scores, size), weights=graph.weights),
+        write=partial(write_onnx, graph=_closed(graph, scores, rows), weights=graph.weights),
     )
 
 
@@ -86,27 +87,28 @@ def _naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _translated(layer: Layer, inputs: list[Value], to: Translation, size: tuple[int, int]) -> Value:
+def _translated(layer: Layer, inputs: list[Value], to: Translation, rows: Preprocessing) -> Value:
     if layer.kind == "InputLayer":
-        return _preprocessed(to.graph, layer, size)
+        return _preprocessed(to.graph, layer, rows)
     if layer.kind not in LAYERS:
         raise UnknownLayer(f"layer {layer.name} is a {layer.kind}, which the direct conversion does not know.")
     return LAYERS[layer.kind](layer, inputs, to)
 
 
-def _preprocessed(graph: GraphBuilder, layer: Layer, size: tuple[int, int]) -> Value:
+def _preprocessed(graph: GraphBuilder, layer: Layer, rows: Preprocessing) -> Value:
     """pixels -> the model's own input, NCHW in 0..1."""
     declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape") or (None, None, None, None)
-    given = (*size, _CHANNELS)
+    given = (rows.height, rows.width, _CHANNELS)
     if len(declared) != 4 or any(side not in (None, ours) for side, ours in zip(declared[1:], given, strict=True)):
         shown = "x".join(str(side) for side in declared[1:])
         raise ConvertError(
-            f"the model takes {shown} (height, width, channels) and project.json says {size[0]}x{size[1]}x{_CHANNELS}: "
-            "set image_height and image_width of project.json to the model's."
+            f"the model takes {shown} (height, width, channels) and project.json says "
+            f"{rows.height}x{rows.width}x{_CHANNELS}: set image_height and image_width of project.json to the model's."
         )
     pixels = graph.cast(Value("pixels", given), np.float32)
-    graph.weights.append(Weight("255", (), np.dtype(np.float32), lambda: np.asarray(255)))
-    unit = graph.transpose(graph.op("Div", [pixels.name, "255"], given), (2, 0, 1))
+    white = WHITE[rows.dtype]
+    graph.weights.append(Weight(str(white), (), np.dtype(np.float32), lambda: np.asarray(white)))
+    unit = graph.transpose(graph.op("Div", [pixels.name, str(white)], given), (2, 0, 1))
     return unit if graph.dtype == np.float32 else graph.cast(unit, graph.dtype)
 
 
@@ -122,11 +124,13 @@ def _check_scores(network: Network) -> None:
         )
 
 
-def _closed(graph: GraphBuilder, scores: Value, size: tuple[int, int]) -> onnx.GraphProto:
+def _closed(graph: GraphBuilder, scores: Value, rows: Preprocessing) -> onnx.GraphProto:
     """The graph with its input and output declared; it holds no weights."""
     for node in graph.nodes:
         if node.output[0] == scores.name:
             node.output[0] = "scores"
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *size, _CHANNELS])
+    pixels = helper.make_tensor_value_info(
+        "pixels", helper.np_dtype_to_tensor_dtype(np.dtype(rows.dtype)), ["N", rows.height, rows.width, _CHANNELS]
+    )
     result = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", scores.shape[0]])
     return helper.make_graph(graph.nodes, "deepdanbooru", [pixels], [result])

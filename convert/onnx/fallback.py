@@ -20,6 +20,7 @@ from convert.keras.network import layer_names
 from convert.onnx.export import Export
 from convert.onnx.writer import OPSET
 from engine.model.folder import sha256_of
+from engine.types import WHITE, Preprocessing
 
 # 161 million parameters were killed at 24 GB, three of three times (tf2onnx 1.17): 150 bytes each, and TensorFlow.
 _BYTES_PER_PARAMETER = 150
@@ -28,7 +29,7 @@ _PATIENCE = 1800.0  # seconds
 _EXTRA = "pip install 'deepdanbooru-engine[keras]'"
 
 
-def export_with_tf2onnx(model: KerasModel, size: tuple[int, int], precision: str, reason: UnknownLayer) -> Export:
+def export_with_tf2onnx(model: KerasModel, rows: Preprocessing, precision: str, reason: UnknownLayer) -> Export:
     """An export through tf2onnx; raises ConvertError, beginning with `reason`, where that cannot be done."""
     why = str(reason).removesuffix(".")
     if any(entry.get("class_name") == "Lambda" for entry in _objects(model.config)):
@@ -51,7 +52,7 @@ def export_with_tf2onnx(model: KerasModel, size: tuple[int, int], precision: str
         layers=len(names),
         parameters=parameters,
         gflop=None,
-        write=lambda path: _write(model.path, path, size),
+        write=lambda path: _write(model.path, path, rows),
     )
 
 
@@ -65,11 +66,11 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
             yield from _objects(item)
 
 
-def _write(source: Path, path: Path, size: tuple[int, int]) -> str:
+def _write(source: Path, path: Path, rows: Preprocessing) -> str:
+    numbers = rows.height, rows.width, OPSET, WHITE[rows.dtype]
+    arguments = [str(source.absolute()), str(path), rows.dtype, *map(str, numbers)]
     try:
-        done = run_child(
-            "convert.onnx.tf2onnx_child", [str(source.absolute()), str(path), *map(str, (*size, OPSET))], _PATIENCE
-        )
+        done = run_child("convert.onnx.tf2onnx_child", arguments, _PATIENCE)
     except subprocess.TimeoutExpired:
         raise ConvertError(f"{source}: tf2onnx did not finish within {_PATIENCE / 60:.0f} minutes.") from None
     if done.returncode or not path.is_file():

@@ -1,11 +1,14 @@
-"""`python -m convert.onnx.tf2onnx_child MODEL OUT HEIGHT WIDTH OPSET`: runs tf2onnx, which loads TensorFlow."""
+"""`python -m convert.onnx.tf2onnx_child MODEL OUT DTYPE HEIGHT WIDTH OPSET WHITE`: runs tf2onnx.
+
+It loads TensorFlow. The model takes pixels of DTYPE, in which white is WHITE.
+"""
 
 import sys
 
 import onnx
 
 
-def main(source: str, target: str, height: int, width: int, opset: int) -> None:
+def main(source: str, target: str, dtype: str, height: int, width: int, opset: int, white: int) -> None:
     """Converts a Keras file through tf2onnx, with the same input and output as a direct export."""
     import tensorflow as tf
     import tf2onnx
@@ -16,9 +19,9 @@ def main(source: str, target: str, height: int, width: int, opset: int) -> None:
     except (TypeError, ValueError):  # written by Keras 3
         model = tf.keras.models.load_model(source, compile=False)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, name="pixels")])
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], dtype, name="pixels")])
     def score(pixels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - TensorFlow has no types
-        scores = model(tf.cast(pixels, tf.float32) / 255.0, training=False)
+        scores = model(tf.cast(pixels, tf.float32) / float(white), training=False)
         return tf.identity(tf.cast(scores, tf.float32), name="scores")
 
     converted, _ = tf2onnx.convert.from_function(score, score.input_signature, opset=opset)
@@ -39,4 +42,4 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], *map(int, sys.argv[4:8]))

@@ -16,7 +16,7 @@ from convert.parity.report import report
 from convert.pictures import Pictures
 from engine.errors import first_line
 from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
-from engine.types import Rgb, Scores
+from engine.types import Row, Scores
 
 PAGE = "parity.html"
 COUNT = 500
@@ -111,7 +111,7 @@ def _all_scores(model: Model, pictures: Pictures, progress: Progress) -> tuple[l
     return paths, scores
 
 
-def _session(precision: Precision) -> Callable[[Rgb], Scores]:
+def _session(precision: Precision) -> Callable[[Row], Scores]:
     """One precision's file on the CPU: pixels [1, height, width, 3] -> scores [1, tags]."""
     check_file(precision)
     with needing("a comparison"):

@@ -7,7 +7,7 @@ import numpy as np
 from engine.families.family import Select
 from engine.pictures.decode import decode, probe
 from engine.pictures.fit import fit
-from engine.types import Preprocessing, Rgb, Scores, TagScore
+from engine.types import Preprocessing, Rgb, Row, Scores, TagScore
 
 
 class DeepDanbooru:
@@ -23,7 +23,7 @@ class DeepDanbooru:
     def decode(self, data: bytes, key: str, *, max_pixels: int) -> Rgb:
         return decode(data, key, max_pixels=max_pixels)
 
-    def fit(self, rgb: Rgb, row: Rgb) -> None:
+    def fit(self, rgb: Rgb, row: Row) -> None:
         fit(rgb, self.preprocessing.height, self.preprocessing.width, row)
 
     def selection(self, tags: Sequence[str], categories: Sequence[str], threshold: float) -> Select:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine.types import Preprocessing, Rgb, Scores, TagScore
+from engine.types import Preprocessing, Rgb, Row, Scores, TagScore
 
 Select = Callable[[Scores], tuple[TagScore, ...]]
 """Of one picture's scores, float32 [tags], those that count, in the model's order."""
@@ -22,8 +22,11 @@ class Family(Protocol):
         """A whole file -> uint8 [h, w, 3], RGB, with alpha treated as this family does. Raises `MediumError`."""
         ...
 
-    def fit(self, rgb: Rgb, row: Rgb) -> None:
-        """Put a decoded picture of any size into a row of the batch, uint8 [height, width, 3]; all of it is written."""
+    def fit(self, rgb: Rgb, row: Row) -> None:
+        """Put a decoded picture of any size into a row of the batch, [height, width, 3] of the preprocessing's dtype.
+
+        All of it is written.
+        """
         ...
 
     def selection(self, tags: Sequence[str], categories: Sequence[str], threshold: float) -> Select:

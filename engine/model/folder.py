@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.types import Preprocessing
+from engine.types import WHITE, Preprocessing
 
 FORMAT = 1
 """The newest format of the manifest that this version reads, and the one that is written."""
 MANIFEST = "model.json"
 TAGS = "tags.csv"
-INPUT_DTYPES = ("uint8",)
-"""The types of the input's pixels that this version can feed."""
 _AGAIN = "convert the model again with --overwrite"
 
 
@@ -57,7 +55,7 @@ class Model:
         tags: in the order of the model's outputs.
         categories: the category of each tag, in the same order.
         precisions: by name; there is at least one.
-        input_dtype: the type of the input's pixels, one of INPUT_DTYPES.
+        tags_sha256: of tags.csv, in hex.
         manifest: the whole content of model.json, for whoever adds to it.
     """
 
@@ -68,7 +66,7 @@ class Model:
     tags: tuple[str, ...]
     categories: tuple[str, ...]
     precisions: Mapping[str, Precision]
-    input_dtype: str
+    tags_sha256: str
     manifest: Mapping[str, Any]
 
     @property
@@ -104,7 +102,13 @@ def open_model(folder: Path) -> Model:
                 f"{FORMAT}): update the engine, or convert the model again with --overwrite"
             )
         count = content["tags"]
+        described = content["tags_sha256"]
     with _reading(folder / TAGS):
+        if (found := sha256_of(folder / TAGS)) != described:
+            raise ModelError(
+                f"{folder / TAGS} is not the one that {MANIFEST} describes (SHA-256 {found[:12]}… not "
+                f"{str(described)[:12]}…), so the scores would get other names: it was changed or copied half, {_AGAIN}"
+            )
         tags, categories = _tags(folder / TAGS)
     if len(tags) != count:
         raise ModelError(f"{folder / TAGS} holds {len(tags)} tags, {MANIFEST} says {count}: {_AGAIN}")
@@ -143,10 +147,10 @@ def _reading(path: Path) -> Iterator[None]:
 def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], categories: tuple[str, ...]) -> Model:
     shape = content["input"]
     dtype = shape.get("dtype", "uint8")  # the first folders do not say
-    if dtype not in INPUT_DTYPES:
+    if dtype not in WHITE:
         raise ModelError(
             f"the model folder {folder} takes pixels of the type {dtype}, this engine knows "
-            f"{' and '.join(INPUT_DTYPES)}: update the engine"
+            f"{' and '.join(WHITE)}: update the engine"
         )
     precisions = {
         name: Precision(
@@ -160,11 +164,13 @@ def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], cate
         folder=folder,
         project=content["project"],
         sha256=content["source"]["sha256"],
-        preprocessing=Preprocessing(content["preprocessing"]["kind"], int(shape["height"]), int(shape["width"])),
+        preprocessing=Preprocessing(
+            content["preprocessing"]["kind"], int(shape["height"]), int(shape["width"]), str(dtype)
+        ),
         tags=tags,
         categories=categories,
         precisions=precisions,
-        input_dtype=dtype,
+        tags_sha256=content["tags_sha256"],
         manifest=content,
     )
 

@@ -15,7 +15,7 @@ from engine.model.onnx_runtime import Ort
 from engine.types import Scores
 
 Pixels = npt.NDArray[Any]
-"""A batch of fitted pictures: [n, height, width, 3], RGB, of the dtype that the model's input has (such as uint8)."""
+"""A batch of fitted pictures: [n, height, width, 3], RGB, of the dtype that the model's input has."""
 
 
 class Runner(Protocol):

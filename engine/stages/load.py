@@ -18,7 +18,7 @@ from engine.stages.batch import Batcher
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import Failed, Ticket
 from engine.storage import Storage
-from engine.types import Rgb
+from engine.types import Row
 
 Loaded = tuple[Ticket, bytes]
 """A medium and its whole file."""
@@ -130,11 +130,11 @@ class Loader:
     def decode(self) -> None:
         """A decoder's thread."""
         shape = self._family.preprocessing
-        row = np.empty((shape.height, shape.width, 3), np.uint8)
+        row = np.empty((shape.height, shape.width, 3), shape.dtype)
         while True:
             self._decode(row, *self._loaded.get(self.decoding))
 
-    def _decode(self, row: Rgb, ticket: Ticket, data: bytes) -> None:
+    def _decode(self, row: Row, ticket: Ticket, data: bytes) -> None:
         key = ticket.media.storage_url
         try:
             with ticket.decoding():
@@ -148,7 +148,7 @@ class Loader:
         else:
             self._batcher.add(ticket, row, self.decoding)
 
-    def _decode_into(self, row: Rgb, data: bytes, key: str) -> None:
+    def _decode_into(self, row: Row, data: bytes, key: str) -> None:
         with self._alone:
             pass  # wait while another picture needs all the memory
         try:
@@ -161,7 +161,7 @@ class Loader:
             return
         self._decode_alone(row, data, key)
 
-    def _decode_alone(self, row: Rgb, data: bytes, key: str) -> None:
+    def _decode_alone(self, row: Row, data: bytes, key: str) -> None:
         """Memory was short: try again, with nothing else decoded meanwhile. Raises `MemoryError` in the end."""
         shortage = ""
         with self._alone:
@@ -179,7 +179,7 @@ class Loader:
                     shortage = str(error)
         raise MemoryError(f"{shortage}, even alone and after waiting: free some memory, the next run tries it again")
 
-    def _decode_sharing(self, pixels: int, row: Rgb, data: bytes, key: str) -> None:
+    def _decode_sharing(self, pixels: int, row: Row, data: bytes, key: str) -> None:
         """Decode with a share of the memory for pictures; all of it is a share too."""
         self._pixels.acquire(pixels, self.decoding)  # waiting for its share is not being busy
         try:

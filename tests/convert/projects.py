@@ -10,6 +10,9 @@ import h5py
 import numpy as np
 import onnxruntime
 
+from engine.model.runners import input_dtype
+from engine.types import WHITE
+
 DEMO = Path(__file__).parents[2] / "demo" / "model"
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = FIXTURES / "models"
@@ -51,6 +54,8 @@ def pixels(count: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def scores(onnx_file: Path, pixels: np.ndarray) -> np.ndarray:
-    """What ONNX Runtime gives for uint8 pixels [n, height, width, 3]."""
+    """What ONNX Runtime gives for uint8 pixels [n, height, width, 3], as a file for uint16 takes them: times 256."""
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(["scores"], {"pixels": pixels})[0])
+    dtype = input_dtype(session)
+    rows = pixels.astype(dtype) * dtype.type(WHITE[dtype.name] // 255)
+    return np.asarray(session.run(["scores"], {"pixels": rows})[0])

@@ -47,7 +47,7 @@ def test_manifest_says_what_is_there(project: Path, tmp_path: Path, capsys: pyte
             "file": "model-small.h5",
             "sha256": hashlib.sha256((project / "model-small.h5").read_bytes()).hexdigest(),
         },
-        "input": {"height": 32, "width": 32},
+        "input": {"height": 32, "width": 32, "dtype": "uint16"},
         "preprocessing": {"kind": "deepdanbooru"},
         "tags": 11,
         "categories": ["General", "Character", "System"],

@@ -4,6 +4,8 @@ import threading
 
 import numpy as np
 
+from engine.types import WHITE
+
 TAGS = ("dark", "bright", "red", "green", "blue")
 CATEGORIES = ("General",) * len(TAGS)
 
@@ -22,9 +24,9 @@ class ColourSession:
         self.terminated = threading.Event()
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
-        assert pixels.shape[0] == self.batch_size and pixels.dtype == np.uint8
+        assert pixels.shape[0] == self.batch_size and pixels.dtype.name in WHITE
         self.batches.append(len(pixels))
-        channels = pixels.reshape(len(pixels), -1, 3).mean(axis=1) / 255
+        channels = pixels.reshape(len(pixels), -1, 3).mean(axis=1) / WHITE[pixels.dtype.name]
         mean = channels.mean(axis=1)
         return np.column_stack([1 - mean, mean, channels]).astype(np.float32)
 

@@ -89,7 +89,7 @@ def check_signature(session: Ort, model: Model, file: Path) -> None:
     """Raise `ModelError` unless the ONNX file takes and gives what the manifest says: pixels, and a score a tag."""
     found = (str(input_dtype(session)), session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[-1])
     shape = model.preprocessing
-    expected = (model.input_dtype, [shape.height, shape.width, 3], len(model.tags))
+    expected = (shape.dtype, [shape.height, shape.width, 3], len(model.tags))
     if found != expected:
         said, really = ("{} {} and gives {} scores".format(*it) for it in (expected, found))
         raise ModelError(f"{file} takes {really}, its model.json says {said}: convert the model again with --overwrite")

@@ -98,8 +98,11 @@ def test_names_are_shown_and_never_obeyed(model: Path, tmp_path: Path) -> None:
     hostile = '"><script>alert(1)<img src=x>&.png', os.fsdecode(b"\xff.png")
     for file, name in zip(sorted(path for path in folder.rglob("*") if path.is_file()), hostile, strict=True):
         file.rename(folder / name)
-    rows = (model / "tags.csv").read_text(encoding="utf-8").replace("1girl", "<b>1girl")
-    (model / "tags.csv").write_text(rows, encoding="utf-8")
+    rows = (model / "tags.csv").read_bytes().replace(b"1girl", b"<b>1girl")
+    (model / "tags.csv").write_bytes(rows)
+    manifest = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    manifest["tags_sha256"] = hashlib.sha256(rows).hexdigest()
+    (model / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert verify_main([str(model), str(folder)]) == 0
     page = (model / "parity.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)" in page
@@ -156,6 +159,5 @@ def test_against_keras(converted: Path, tmp_path: Path, capsys: pytest.CaptureFi
     found = precisions(model)
     assert {entry["parity"]["verdict"] for entry in found.values()} == {"pass"}
     fp32 = found["fp32"]["parity"]
-    # Not 0: the engine's pixels are rounded to uint8, the original's are not.
-    assert fp32["max_difference"] < 0.02
-    assert fp32["mean_difference"] < 1e-4
+    assert fp32["max_difference"] < 5e-4
+    assert fp32["mean_difference"] < 2e-6

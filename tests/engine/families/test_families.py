@@ -10,7 +10,7 @@ from engine.types import Preprocessing
 
 
 def test_the_manifest_names_the_family() -> None:
-    row = np.empty((32, 48, 3), np.uint8)
+    row = np.empty((32, 48, 3), np.uint16)
     picture = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
     family_of(Preprocessing("deepdanbooru", 32, 48)).fit(picture, row)
     assert np.array_equal(row, fit(picture, 32, 48))

@@ -15,7 +15,7 @@ from engine.model.devices.cpu import cpu_options
 from engine.model.folder import Precision
 from engine.model.runners import ArrayRunner
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 65281, (5, 64, 64, 3), np.uint16)
 
 
 def options() -> onnxruntime.SessionOptions:

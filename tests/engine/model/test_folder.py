@@ -29,14 +29,15 @@ def edit(folder: Path, change: Callable[[Manifest], object]) -> None:
 
 def test_it_gives_what_the_files_say(folder: Path) -> None:
     rows = ["index,tag,category", '0,"a,b",General', "1,été,Character"]
-    (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    edit(folder, lambda m: m.update(tags=2))
+    (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
+    edit(folder, lambda m: m.update(tags=2, tags_sha256=sha256_of(folder / "tags.csv")))
     edit(folder, lambda m: m["precisions"]["fp32"].update(parity={"verdict": "fail"}))
     model = open_model(folder)
     assert model.tags == ("a,b", "été")
     assert model.categories == ("General", "Character")
     assert model.category_by_tag == {"a,b": "General", "été": "Character"}
-    assert model.preprocessing == Preprocessing("deepdanbooru", 64, 64)
+    assert model.preprocessing == Preprocessing("deepdanbooru", 64, 64, "uint16")
+    assert model.tags_sha256 == sha256_of(folder / "tags.csv")
     assert model.sha256 == model.manifest["source"]["sha256"]
     fp32 = model.precisions["fp32"]
     assert (fp32.name, fp32.file, fp32.verdict) == ("fp32", folder / "model.fp32.onnx", "fail")
@@ -44,12 +45,12 @@ def test_it_gives_what_the_files_say(folder: Path) -> None:
 
 
 def test_pixels_are_uint8_where_the_manifest_does_not_say(folder: Path) -> None:
-    assert "dtype" not in open_model(folder).manifest["input"]
-    assert open_model(folder).input_dtype == "uint8"
+    edit(folder, lambda m: m["input"].pop("dtype"))
+    assert open_model(folder).preprocessing.dtype == "uint8"
     edit(folder, lambda m: m["input"].update(dtype="uint8"))
-    assert open_model(folder).input_dtype == "uint8"
+    assert open_model(folder).preprocessing.dtype == "uint8"
     edit(folder, lambda m: m["input"].update(dtype="float8"))
-    with pytest.raises(ModelError, match=r"pixels of the type float8, this engine knows .*uint8"):
+    with pytest.raises(ModelError, match=r"pixels of the type float8, this engine knows uint16 and uint8: update"):
         open_model(folder)
 
 
@@ -85,7 +86,20 @@ def test_damaged_and_missing_files(folder: Path, name: str, content: bytes | Non
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
+    if name == "tags.csv" and content is not None:
+        edit(folder, lambda m: m.update(tags_sha256=sha256_of(folder / name)))
     with pytest.raises(ModelError, match=f"{says}.*convert"):
+        open_model(folder)
+
+
+def test_tags_of_another_model_are_refused(folder: Path) -> None:
+    """As many of them, in order: only the SHA-256 tells."""
+    text = (folder / "tags.csv").read_bytes()
+    (folder / "tags.csv").write_bytes(text.replace(b"1,tag_1,", b"1,tag_2,").replace(b"2,tag_2,", b"2,tag_1,", 1))
+    with pytest.raises(ModelError, match=r"tags\.csv is not the one that model\.json describes .* other names"):
+        open_model(folder)
+    edit(folder, lambda m: m.pop("tags_sha256"))
+    with pytest.raises(ModelError, match=r"model\.json cannot be read \(KeyError: 'tags_sha256'\)"):
         open_model(folder)
 
 

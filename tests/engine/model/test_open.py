@@ -26,7 +26,7 @@ from engine.model.session import Placement, SessionConfig
 from engine.types import Preprocessing
 from tests.support.onnxruntime_gpu import FakeDriver, FakeRuntime, loader
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 65281, (5, 64, 64, 3), np.uint16)
 
 
 # On the CPU
@@ -78,15 +78,18 @@ def test_a_file_that_is_no_model(model: Model, fp32: Precision, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"input_dtype": "uint16"}, r"says uint16 \[64, 64, 3\] and gives 50 scores"),
-        ({"tags": ("one", "two")}, r"says uint8 \[64, 64, 3\] and gives 2 scores"),
-        ({"preprocessing": Preprocessing("deepdanbooru", 64, 32)}, r"says uint8 \[64, 32, 3\] and gives 50 scores"),
+        (
+            {"preprocessing": Preprocessing("deepdanbooru", 64, 64, "uint8")},
+            r"says uint8 \[64, 64, 3\] and gives 50 scores",
+        ),
+        ({"tags": ("one", "two")}, r"says uint16 \[64, 64, 3\] and gives 2 scores"),
+        ({"preprocessing": Preprocessing("deepdanbooru", 64, 32)}, r"says uint16 \[64, 32, 3\] and gives 50 scores"),
     ],
 )
 def test_a_file_that_is_not_what_its_manifest_says(
     model: Model, fp32: Precision, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ModelError, match=rf"takes uint8 \[64, 64, 3\] and gives 50 scores, its model\.json {said}"):
+    with pytest.raises(ModelError, match=rf"takes uint16 \[64, 64, 3\] and gives 50 scores, its model\.json {said}"):
         open_session(replace(model, **change), fp32, SessionConfig(device="cpu", cache=tmp_path))
 
 

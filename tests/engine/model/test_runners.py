@@ -10,7 +10,7 @@ import pytest
 from engine.model.folder import Model, Precision
 from engine.model.runners import ArrayRunner, IoBindingRunner, input_dtype
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 65281, (5, 64, 64, 3), np.uint16)
 
 
 def test_bound_buffers_give_the_same_scores(model: Model, fp32: Precision) -> None:
@@ -54,4 +54,4 @@ def test_the_dtype_is_that_of_the_session_input(name: str, dtype: type) -> None:
 
 def test_a_runner_knows_the_dtype_of_its_model(fp32: Precision) -> None:
     session = onnxruntime.InferenceSession(fp32.file, providers=["CPUExecutionProvider"])
-    assert ArrayRunner(session, onnxruntime.RunOptions()).dtype == np.uint8
+    assert ArrayRunner(session, onnxruntime.RunOptions()).dtype == np.uint16

@@ -12,12 +12,12 @@ from engine.ledger.ledger import Ledger
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
 from engine.stages.ticket import InFlight, Ticket
-from engine.types import Media
+from engine.types import Media, Preprocessing
 from tests.support.ledgers import tagged
 
 
 def row(number: int) -> np.ndarray:
-    return np.full((4, 5, 3), number % 251, np.uint8)
+    return np.full((4, 5, 3), number % 251, np.uint16)
 
 
 class Batches:
@@ -26,7 +26,7 @@ class Batches:
     def __init__(self, ledger: Ledger, size: int, **settings) -> None:
         self.stop = Stop()
         self.in_flight = InFlight(ledger, FailureBudget(None), self.stop, places=1000)
-        self.batcher = Batcher(size, 4, 5, self.in_flight, self.stop, **settings)
+        self.batcher = Batcher(size, Preprocessing("deepdanbooru", 4, 5), self.in_flight, self.stop, **settings)
 
     def admit(self, number: int) -> Ticket:
         ticket = self.in_flight.admit(Media(number, f"{number}.jpg", number))

@@ -15,7 +15,7 @@ from engine.model.devices.vram import VramPlan
 from engine.model.folder import Model
 from tests.support.onnxruntime_gpu import FakeNvml, FakeRuntime
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 65281, (3, 64, 64, 3), np.uint16)
 
 
 def test_a_session_on_cuda(start: Callable[..., Any], model: Model, nvml: FakeNvml) -> None:
@@ -36,7 +36,7 @@ def test_out_of_memory_on_the_device(start: Callable[..., Any], caplog: pytest.L
     taken = start(ort, batch_size=16)
     assert taken.batch_size == 4 and len(ort.sessions) == 3  # found while warming up
     ort.fits = 2
-    assert taken.run(np.zeros((4, 64, 64, 3), np.uint8)).shape == (4, 50)
+    assert taken.run(np.zeros((4, 64, 64, 3), np.uint16)).shape == (4, 50)
     assert caplog.messages[-1] == "out of memory with 4 pictures at once: going on with 2"
 
 
