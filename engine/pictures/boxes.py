@@ -1,4 +1,4 @@
-"""How large the pictures inside AVIF and JPEG 2000 are, told by their data: boxes are walked, not searched.
+"""How large the pictures inside AVIF, HEIF and JPEG 2000 are, told by their data: boxes are walked, not searched.
 
 Such a file states the size of its picture in a box, and again in the data of the picture. A decoder checks the first
 and allocates by the second, so both are read. What is walked: ISO 14496-12 (boxes, tracks), ISO 23008-12 (items),
@@ -58,6 +58,13 @@ def jp2_size(data: bytes) -> tuple[int, int]:
     if soc_siz != 0xFF4FFF51:
         raise ValueError("JPEG 2000 whose codestream has no size")
     return right - left, bottom - top
+
+
+def heif_pixels(data: bytes) -> int:
+    """The pixels of the largest picture that the boxes of a HEIF file state, before it is cropped."""
+    found = find(data, (b"meta", b"iprp", b"ipco", b"ispe"))
+    sizes = (struct.unpack_from(">II", data, box.start + 4) for box in found)
+    return max((width * height for width, height in sizes), default=0)
 
 
 def av1_pixels(data: bytes) -> int:

@@ -8,6 +8,7 @@ import io
 import struct
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL.GifImagePlugin import GifImageFile
 
@@ -43,13 +44,13 @@ def decode(data: bytes) -> Rgb:
     with GifImageFile(io.BytesIO(b"".join((screen, descriptor, memoryview(data)[frame.at :])))) as image:
         indices = np.asarray(image)
     count = len(frame.colours) // 3
-    if np.any((indices >= count) & (indices != frame.transparent)):
+    if indices.max() >= count and np.any((indices >= count) & (indices != frame.transparent)):
         raise ValueError("a colour outside of the colour table")
     colours = np.zeros((256, 3), np.uint8)
     colours[:count] = np.frombuffer(frame.colours, np.uint8).reshape(-1, 3)
     if frame.transparent is not None:
         colours[frame.transparent] = 0
-    pixels: Rgb = colours[indices]
+    pixels = cv2.LUT(cv2.merge([indices] * 3), colours[np.newaxis]).astype(np.uint8, copy=False)
     if not (frame.left or frame.top):
         return pixels
     canvas = np.zeros_like(pixels)  # the frame lies at its place on the screen; what leaves the canvas is cut off

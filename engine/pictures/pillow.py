@@ -8,6 +8,7 @@ that Pillow tells, which is the size that is checked.
 import io
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
@@ -59,8 +60,8 @@ def tiff(data: bytes) -> Rgb:
 
 
 def heif_size(data: bytes) -> tuple[int, int]:
-    width, height = _heif(data).size
-    return width, height
+    width, height = _heif(data).size  # cropped and turned; libheif holds what it unpacks against the size before that
+    return _if_consistent((width, height), boxes.heif_pixels(data))
 
 
 def heif(data: bytes) -> Rgb:
@@ -81,8 +82,10 @@ def _heif(data: bytes) -> "HeifFile":
 def to_rgb(image: Image.Image) -> Rgb:
     """uint8 [height, width, 3] of a picture of any mode: alpha dropped, 16 bits to their high 8."""
     image.load()
-    if image.mode in ("RGB", "RGBA", "RGBX"):
-        return np.asarray(image)[..., :3]
+    if image.mode == "RGB":
+        return np.asarray(image)
+    if image.mode in ("RGBA", "RGBX"):
+        return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGBA2RGB).astype(np.uint8, copy=False)
     if image.mode.startswith("I;16"):
         gray = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., np.newaxis], 3, axis=2)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from engine.errors import Undecodable
 from engine.pictures.decode import decode
-from tests.support.pictures import encoded, every_format, smooth
+from tests.support.pictures import encoded, every_format, heif, smooth
 
 FILES = every_format()
 BIG = 60_000
@@ -62,6 +62,7 @@ def tiff_tile() -> bytes:
 
 
 AVIF = encoded("AVIF", PICTURE, speed=10)
+HEIF = heif(Image.fromarray(smooth(1499, 1699)), quality=30)
 SEQUENCE = encoded("AVIF", PICTURE, save_all=True, append_images=[PICTURE], speed=10)
 HOSTILE = {
     "jpeg: RST0 with a length": jpeg_behind_restart(),
@@ -71,6 +72,8 @@ HOSTILE = {
     "avif: ispe states less than the data": AVIF.replace(OWN_SIZE, LIE),
     "avif: a decoy before the true ispe": AVIF[:-1] + AVIF[-1:] + box(b"free", box(b"ispe", bytes(4), LIE)),
     "avif: a sequence's boxes state less": SEQUENCE.replace(OWN_SIZE, LIE),
+    "heif: cropped to 8 x 8": HEIF.replace(b"clap" + struct.pack(">II", 1699, 1), b"clap" + struct.pack(">II", 8, 1)),
+    "heif: ispe states less than the data": HEIF.replace(struct.pack(">II", 1700, 1500), LIE),
     "tiff: width and height twice": tiff_twice(),
     "tiff: one tile of 3.6 gigapixels": tiff_tile(),
     "gif: a frame larger than its screen": FILES["palette.gif"].replace(
