@@ -1,7 +1,9 @@
 """Real files of every format: the right pixels, the first frame, and a reason for each that cannot be decoded."""
 
+import contextlib
 import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -166,3 +168,26 @@ def test_broken_files_leave_no_noise(capfd):
         with pytest.raises(Undecodable):
             decode(data[: len(data) // 3], name)
     assert capfd.readouterr().err == ""
+
+
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", png_chunk(b"IEND", b"")
+GRAY_HEADER = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+ROWS = bytes(8 * 9)
+LIBPNG_SPEAKS_OF = {
+    "too much data": [(b"IHDR", GRAY_HEADER), (b"IDAT", zlib.compress(ROWS + ROWS))],
+    "data that is no stream": [(b"IHDR", GRAY_HEADER), (b"IDAT", b"not zlib")],
+    "a wrong sum of the data": [(b"IHDR", GRAY_HEADER), (b"IDAT", zlib.compress(ROWS)[:-1] + b"?")],
+    "too little data": [(b"IHDR", GRAY_HEADER), (b"IDAT", zlib.compress(ROWS[:20]))],
+    "an unknown filter": [(b"IHDR", GRAY_HEADER), (b"IDAT", zlib.compress(b"\x09" + ROWS[1:]))],
+    "an odd header": [(b"IHDR", GRAY_HEADER[:-2] + b"\7\7"), (b"IDAT", zlib.compress(ROWS))],
+    "a palette of gray": [(b"IHDR", GRAY_HEADER), (b"PLTE", bytes(9)), (b"IDAT", zlib.compress(ROWS))],
+    "odd transparency": [(b"IHDR", GRAY_HEADER), (b"tRNS", b"\xff\xff"), (b"IDAT", zlib.compress(ROWS))],
+}
+
+
+@pytest.mark.parametrize("name", LIBPNG_SPEAKS_OF)
+def test_nothing_of_a_png_reaches_the_terminal(name, capfd):
+    with contextlib.suppress(Undecodable):
+        decode(PNG_START + b"".join(png_chunk(*chunk) for chunk in LIBPNG_SPEAKS_OF[name]) + PNG_END)
+    shown = capfd.readouterr()
+    assert shown.out == shown.err == ""
