@@ -38,7 +38,7 @@ class Admission(Protocol):
         self, after: int = -1, limit: int = 500, before: float = math.inf
     ) -> list[tuple[Media, FileState | None]]: ...
     def deaths(self, media: Media) -> int: ...
-    def listed(self) -> None: ...
+    def note_listed(self) -> None: ...
 
 
 class Source:
@@ -90,7 +90,7 @@ class Source:
         began = time.time()
         tail = self._sweep(self._config.segment_start, again)
         if self._left != 0:
-            self._admission.listed()
+            self._admission.note_listed()
             self._look_at_failed(began)
         return tail
 
