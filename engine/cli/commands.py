@@ -94,7 +94,7 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401 - typer's own type is private
         """The context of the real command, which is imported here."""
-        with sentences():
+        with sentences(loading=True):
             command = _load(info_name or "", COMMANDS[info_name or ""])
         return command.make_context(info_name, args, parent=parent, **extra)
 

@@ -7,15 +7,17 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
 import typer
 
+from engine.cli import interrupts
+from engine.cli.interrupts import end_now, raising_once
 from engine.errors import EngineError
 
-OK, FATAL, USAGE, FINISHED_WITH_FAILURES, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FATAL, USAGE, FINISHED_WITH_FAILURES, INTERRUPTED = 0, 1, 2, 3, interrupts.INTERRUPTED
 
 
 def say(text: str) -> None:
@@ -29,10 +31,14 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """Turn what a command raises into one sentence on stderr and its exit code."""
+def sentences(*, loading: bool = False) -> Iterator[None]:
+    """Turn what a command raises into one sentence on stderr and its exit code.
+
+    `loading`: the command is only being imported, so that Ctrl-C ends all at once, without an exception.
+    """
     try:
-        yield
+        with nullcontext() if loading else raising_once():
+            yield
     except EngineError as error:
         say(f"error: {error}")
         raise typer.Exit(FATAL) from None
@@ -64,7 +70,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            os._exit(INTERRUPTED)
+            end_now()
         asked = True
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP; its SIGBREAK asks for a dump
@@ -74,7 +80,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, end_now if asked else handler)
 
 
 def log_to_stderr(verbose: bool) -> None:

@@ -127,9 +127,6 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
 
 def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | None], stop: Stop) -> bool:
     """Run with progress; True if the user ended it."""
-    line = None
-    if not settings.quiet:
-        line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, pipeline.standing, last_id)
 
     def tick() -> None:
         if interrupted() and not stop.is_set():
@@ -139,6 +136,9 @@ def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | N
             line.tick()
 
     with interruptible() as interrupted:
+        line = None
+        if not settings.quiet:
+            line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, pipeline.standing, last_id)
         try:
             pipeline.run(tick)
         finally:

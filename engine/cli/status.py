@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ MEANING = {
     Outcome.REJECTED: "the API refused the tags",
     Outcome.SKIPPED: "no pictures",
 }
+PARTLY = "This is the part of the catalogue that was listed so far: no run has come to its end yet, more is to come."
+WHOLLY = "The whole catalogue was last listed on {:%Y-%m-%d at %H:%M}; what came later is not counted."
 
 
 @options(RunConfig, "state", "segment_url", "library", "json_output")
@@ -37,26 +40,31 @@ def status(
         with LedgerView(state_file(settings)) as view:
             counts = view.counts()
             shown = {o.value: view.reasons(o, reasons) for o in (Outcome.FAILED, Outcome.REJECTED)}
-            refused, examples = view.count_refused(), view.refused(reasons)
+            refused, examples, listed = view.count_refused(), view.refused(reasons), view.listed()
         if settings.json_output:
             media = {
                 outcome: [{"id": i, "storageUrl": url, "reason": reason} for i, url, reason in rows]
                 for outcome, rows in shown.items()
             }
             ledger = {o.value: n for o, n in counts.items()}
-            typer.echo(json.dumps({"ledger": ledger, "refused_records": refused, **media}, ensure_ascii=False))
+            when = None if listed is None else datetime.fromtimestamp(listed, UTC).isoformat(timespec="seconds")
+            known = {"ledger": ledger, "catalogue_listed": when, "refused_records": refused}
+            typer.echo(json.dumps({**known, **media}, ensure_ascii=False))
             return
         if refused:
             shown[f"{refused:,} single records refused by the API"] = examples
-        _print(counts, shown)
+        _print(counts, listed, shown)
 
 
-def _print(counts: Mapping[Outcome, int], shown: Mapping[str, list[tuple[int, str, str]]]) -> None:
+def _print(
+    counts: Mapping[Outcome, int], listed: float | None, shown: Mapping[str, list[tuple[int, str, str]]]
+) -> None:
     console = Console()
     table = Table(box=None, show_header=False)
     for outcome, count in counts.items():
         table.add_row(outcome.value, f"{count:,}", f"[dim]{MEANING[outcome]}")
     console.print(table)
+    console.print(PARTLY if listed is None else WHOLLY.format(datetime.fromtimestamp(listed)), soft_wrap=True)
     for heading, rows in shown.items():
         if rows:
             console.print(f"\n{heading}:")

@@ -139,7 +139,7 @@ class Printer:
     def deaths(self, media: Media) -> int:
         return 0
 
-    def listed(self) -> None: ...
+    def note_listed(self) -> None: ...
 
     def decoding(self, media: Media) -> AbstractContextManager[None]:
         return nullcontext()

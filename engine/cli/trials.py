@@ -192,7 +192,7 @@ class _Nothing:
     def deaths(self, media: Media) -> int:
         return 0
 
-    def listed(self) -> None: ...
+    def note_listed(self) -> None: ...
 
     def decoding(self, media: Media) -> AbstractContextManager[None]:
         return nullcontext()

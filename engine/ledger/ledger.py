@@ -149,7 +149,7 @@ class Ledger(LedgerView):
         self._writer.submit(change).result()
         return self.counts()[Outcome.PENDING]
 
-    def listed(self) -> None:
+    def note_listed(self) -> None:
         """The whole catalogue has been listed."""
         self.set_meta({"listed": repr(time.time())})
 

@@ -6,8 +6,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
+from urllib.parse import quote
 
 from engine.errors import LedgerError
 from engine.types import Entry, FileState, Media, Outcome
@@ -81,7 +83,7 @@ class LedgerView:
         self._read_lock = threading.Lock()
         must_exist(path)
         with explained(path):
-            self._reader = connect(path)
+            self._reader = connect_to_read(path)
             try:
                 check_version(path, self._reader)
             except BaseException:
@@ -166,6 +168,14 @@ class LedgerView:
         )
         return dict.fromkeys(Outcome, 0) | dict(rows)
 
+    def listed(self) -> float | None:
+        """When the whole catalogue was last listed, in Unix time; None if it never was."""
+        text = self.meta("listed")
+        try:
+            return None if text is None else datetime.fromtimestamp(float(text)).timestamp()
+        except (ValueError, OverflowError, OSError):
+            raise damaged(self.path, f"{text!r} is no time") from None
+
     def reasons(self, outcome: Outcome, limit: int = 10) -> list[tuple[int, str, str]]:
         """(id, storageUrl, reason) of the latest media at this outcome."""
         return self._read(
@@ -205,6 +215,23 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open the file for use by one thread at a time; transactions are begun and ended by hand."""
     connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """The same for reading alone, in a folder that takes no files too: there SQLite cannot make those of its log."""
+    connection = connect(path)
+    try:
+        _version(connection)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not _is_not_writable(error):
+            raise
+        log = path.with_name(path.name + "-wal")
+        in_use = log.exists() and log.stat().st_size > 0  # then its files are there; else the file alone is all
+        name = quote(path.absolute().as_posix())
+        address = f"file://{'' if name.startswith('/') else '/'}{name}?{'mode=ro' if in_use else 'immutable=1'}"
+        connection = sqlite3.connect(address, timeout=10, isolation_level=None, check_same_thread=False, uri=True)
     return connection
 
 
@@ -256,7 +283,7 @@ def explain(path: Path, error: Exception) -> LedgerError:
     text = str(error).lower()
     if "full" in text:
         return LedgerError(f"the disk that holds the state file {path} is full: make room, then run the same command")
-    if "readonly" in text or "unable to open" in text:
+    if _is_not_writable(error):
         return LedgerError(f"the state file {path} cannot be written: check its folder, or give another with --state")
     if "malformed" in text or "not a database" in text or "corrupt" in text:
         return damaged(path, error)
@@ -267,6 +294,11 @@ def explain(path: Path, error: Exception) -> LedgerError:
     if "locked" in text:
         return LedgerError(f"the state file {path} is in use by another program ({error})")
     return LedgerError(f"the state file {path} cannot be used: {error}")
+
+
+def _is_not_writable(error: Exception) -> bool:
+    text = str(error).lower()
+    return "readonly" in text or "unable to open" in text
 
 
 def damaged(path: Path, error: Exception | str) -> LedgerError:

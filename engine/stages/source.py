@@ -38,7 +38,7 @@ class Admission(Protocol):
         self, after: int = -1, limit: int = 500, before: float = math.inf
     ) -> list[tuple[Media, FileState | None]]: ...
     def deaths(self, media: Media) -> int: ...
-    def listed(self) -> None: ...
+    def note_listed(self) -> None: ...
 
 
 class Source:
@@ -89,8 +89,8 @@ class Source:
     def _full_sweep(self, again: Collection[Outcome] = ()) -> int:
         began = time.time()
         tail = self._sweep(self._config.segment_start, again)
-        if self._left != 0:
-            self._admission.listed()
+        if self._left != 0 and not isinstance(self._catalogue, FileList):  # files that are named are no whole catalogue
+            self._admission.note_listed()
             self._look_at_failed(began)
         return tail
 

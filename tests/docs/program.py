@@ -1,6 +1,7 @@
 """What the program takes: its commands and their flags, asked of the parsers that parse them."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -77,7 +78,11 @@ def _asked_to_parse(start: Callable[[], object]) -> Any:
         patch.object(sys, "excepthook", sys.excepthook),  # typer sets its own
         suppress(SystemExit),
     ):
-        start()
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        try:
+            start()
+        finally:
+            signal.signal(signal.SIGINT, ctrl_c)  # the program has its own
     assert len(asked) == 1, f"{len(asked)} parsers were asked to parse the command line"
     return asked[0]
 
