@@ -1,6 +1,7 @@
 """The client against a service that is not ours, over real sockets."""
 
 import asyncio
+import json
 import socket
 import ssl
 import threading
@@ -97,6 +98,16 @@ def test_segment_stops_where_waiting_cannot_help(told: Told, error: type[Excepti
             api.segment(0, 10)
         api.close()
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("told", [Told(400, b"limit above 100"), Told(500, b"out of memory")])
+def test_a_larger_segment_that_the_service_does_not_bear_is_not_asked_for_again(told: Told) -> None:
+    large = lambda request: told if json.loads(request.body)["limit"] > 100 else None  # noqa: E731
+    with MediaServer([(i, "a") for i in range(1000)], large) as server:
+        api = api_for(server)
+        assert len(api.segment(0, 100)) == len(api.segment(0, 200)) == len(api.segment(0, 400)) == 100
+        api.close()
+    assert [json.loads(request.body)["limit"] for request in server.requests] == [100, 200, 100, 100]
 
 
 def test_segment_gives_up_in_time_and_says_what_to_do() -> None:
