@@ -13,8 +13,8 @@ from engine.stages.ticket import Failed, InFlight, Ticket
 from engine.storage import Storage
 from engine.types import FileState, Media, Outcome, Position
 
-LARGEST_PAGE = 10_000
-"""Media asked for at a time where nothing is new; some 2 MB."""
+LARGEST_PAGE = 5_000
+"""Media asked for at a time where nothing is new: an answer of some 500 KB."""
 RETRIED = (Outcome.FAILED, Outcome.REJECTED)
 """What `--retry-failed` tries again."""
 GIVEN_UP = (
