@@ -13,6 +13,7 @@ from rich.console import Console
 from bench import pictures, readme
 from bench.compare import Given
 from bench.compare import compare as compare_all
+from bench.delivery import measure as measure_delivery
 from bench.estimate import CATALOGUE, REALISTIC
 from bench.estimate import estimate as estimate_cards
 from bench.fitting import measure as measure_fit
@@ -128,6 +129,20 @@ def fit(
 ) -> None:
     """Fitting alone, after decoding: the engine beside the original's resize and warp."""
     finish("fit", measure_fit(keras_python, pairs), as_json, output, html)
+
+
+@app.command()
+def delivery(
+    pairs: Pairs = 9,
+    records: Annotated[int, typer.Option(min=1, help="Records that each side posts in a turn.")] = 4000,
+    connections: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
+    latency: Annotated[float, typer.Option(help="Seconds that the API takes longer for every answer.")] = 0.0,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Posting one tag a call: the engine's delivery beside a plain httpx loop."""
+    finish("delivery", measure_delivery(pairs, records, connections, latency), as_json, output, html)
 
 
 @app.command()

@@ -16,7 +16,16 @@ from engine.machine import cores
 from engine.model.devices.nvml import open_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "simplejpeg", "httpx", "onnx")
+PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "opencv-python-headless",
+    "simplejpeg",
+    "httpx",
+    "httpcore",
+    "onnx",
+)
 
 
 def envelope(command: str, argv: Sequence[str]) -> dict[str, Any]:

@@ -171,4 +171,22 @@ def _fit(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows(f"Fitting onto {result['side']} x {result['side']}", columns, lines, notes)]
 
 
-_TABLES = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit}
+def _delivery(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [(side, text(row["cpu_ms"]), text(row["records_per_second"])) for side, row in result["rows"].items()]
+    notes = [
+        f"CPU of the engine / CPU of httpx: {text(result['ratio'])}, target <= {result['target']:g}: "
+        f"{result['verdict']}.",
+        f"{result['records']:,} records a turn on {result['connections']} connections to a service in another process "
+        f"that answers {result['latency_ms']:g} ms late; median of {result['pairs']} interleaved pairs and its spread.",
+    ]
+    return [Rows("Posting one tag a call", ("", "CPU, ms a record", "records/s"), lines, notes)]
+
+
+_TABLES = {
+    "compare": _compare,
+    "sweep": _sweep,
+    "pipeline": _pipeline,
+    "estimate": _estimate,
+    "fit": _fit,
+    "delivery": _delivery,
+}

@@ -170,6 +170,16 @@ def _fit(result: Mapping[str, Any]) -> list[Figure]:
     return [figure]
 
 
+def _delivery(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=1.8)
+    rows = result["rows"]
+    axes.barh(list(rows), [row["cpu_ms"]["median"] for row in rows.values()], color=COLOURS[:2], height=0.55)
+    axes.invert_yaxis()
+    axes.set(title="Posting one tag a call", xlabel="ms of processor time a record")
+    axes.grid(visible=False, axis="y")
+    return [figure]
+
+
 def _figure(rows: int, columns: int, height: float, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9.2, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
@@ -182,4 +192,11 @@ def _svg(figure: Figure) -> str:
     return out.getvalue().partition("<svg")[2].join(("<svg", ""))
 
 
-_PLOTS = {"compare": _compare, "sweep": _sweep, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit}
+_PLOTS = {
+    "compare": _compare,
+    "sweep": _sweep,
+    "pipeline": _pipeline,
+    "estimate": _estimate,
+    "fit": _fit,
+    "delivery": _delivery,
+}

@@ -22,6 +22,7 @@ class ApiConfig:
         ok_codes: values of a JSON answer's `code` that mean yes.
         ca_file: certificates (PEM) trusted besides the system's own, for a service with its own CA.
         give_up_after_s: end with `ApiAway` after this long without a useful answer; None waits for ever.
+        segment_size: media of an ordinary segment, which the service is known to bear.
         first_answer_s: end after this long where nothing has ever answered; `give_up_after_s` wins.
         max_segment_bytes: largest answer to a segment request; a page of 1,000 media takes about 100 KB.
         max_answer_bytes: largest answer to a posted request; it lists 500 rejected records at most.
@@ -35,6 +36,7 @@ class ApiConfig:
     ok_codes: tuple[str, ...] = OK_CODES
     ca_file: Path | None = None
     give_up_after_s: float | None = None
+    segment_size: int = 100
     first_answer_s: float = 10.0
     backoff: Backoff = field(default_factory=Backoff)
     max_segment_bytes: int = 32 * 2**20

@@ -28,7 +28,7 @@ import httpx
 
 from engine.api.addresses import ApiConfig
 from engine.api.answers import Answer, NotNow, Reply, Yes, classify, shown_url
-from engine.api.messages import read_segment, segment_body
+from engine.api.messages import MAX_ID, read_segment, segment_body
 from engine.api.token import Token
 from engine.errors import ApiAway, ApiError, ConfigError, Stopped, Unauthorized, WrongAddress
 from engine.flow.channels import Stop
@@ -102,6 +102,7 @@ class MediaApi:
             if book and book.has_said_yes(name)
         }
         self._answered = {address.origin for address in self._addresses.values()} & self._said_yes
+        self._most_listed = MAX_ID
         self._segments: set[concurrent.futures.Future[list[Media]]] = set()
         self._lock = threading.Lock()
         self._closing = False
@@ -119,7 +120,7 @@ class MediaApi:
     def segment(self, start: int, limit: int) -> list[Media]:
         """The media with id >= `start`, ascending, about `limit` of them; [] at the end of the catalogue.
 
-        Waits while the API says "not now".
+        Waits while the API says "not now". A limit above the ordinary one is given up at the first trouble.
 
         Raises:
             ApiError: with its kinds; the API cannot be worked with.
@@ -229,9 +230,14 @@ class MediaApi:
         began = self._loop.time()
         attempt = 0
         while True:
+            limit = min(limit, self._most_listed)
             answer, reply = await self._ask(url, segment_body(start, limit), None, self.config.max_segment_bytes)
             if isinstance(answer, Yes):
                 return read_segment(reply, start)
+            if limit > self.config.segment_size:  # it may be the size that the service does not bear
+                self._most_listed = self.config.segment_size
+                log.info("%s: %s; from here on %d media a segment", shown_url(url), answer.text, self._most_listed)
+                continue
             if not isinstance(answer, NotNow):
                 raise ApiError(f"the media API at {reply.url} refuses to list its media: {reply.shown()}")
             patience = self.patience(url)

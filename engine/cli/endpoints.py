@@ -117,4 +117,5 @@ def _api(settings: RunConfig, segment: str, single: str, bulk: str | None) -> Ap
         ok_codes=settings.ok_codes,
         ca_file=settings.ca_file,
         give_up_after_s=settings.give_up_after,
+        segment_size=settings.segment_size,
     )

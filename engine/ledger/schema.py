@@ -63,6 +63,7 @@ CREATE TABLE deaths (media_id INTEGER PRIMARY KEY REFERENCES media (id), count I
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}  # a sweep looks up each medium: a call of Outcome is dear
 T = TypeVar("T")
 
 
@@ -110,7 +111,7 @@ class LedgerView:
             self._read(
                 "SELECT id, storage_url, outcome FROM media WHERE id IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(ids)),),  # a list of parameters would be limited, and a service's page is not
-                lambda number, url, outcome: (number, (url, Outcome(outcome))),
+                lambda number, url, outcome: (number, (url, _OUTCOMES.get(outcome) or Outcome(outcome))),
             )
         )
 

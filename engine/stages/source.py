@@ -13,6 +13,8 @@ from engine.stages.ticket import Failed, InFlight, Ticket
 from engine.storage import Storage
 from engine.types import FileState, Media, Outcome, Position
 
+LARGEST_PAGE = 5_000
+"""Media asked for at a time where nothing is new: an answer of some 500 KB."""
 RETRIED = (Outcome.FAILED, Outcome.REJECTED)
 """What `--retry-failed` tries again."""
 GIVEN_UP = (
@@ -25,7 +27,7 @@ class Catalogue(Protocol):
     """Where pages of media come from: the media API, or a list of files."""
 
     def segment(self, start: int, limit: int) -> list[Media]:
-        """At most `limit` media with id >= start, ascending by id; empty at the end."""
+        """At most `limit` media with id >= start, ascending by id; empty at the end. It may give fewer at a time."""
         ...
 
 
@@ -100,12 +102,17 @@ class Source:
         Media at one of the outcomes `again` are tagged once more.
         """
         self._swept = Position(settled=self._admission.settled(start, again))
+        usual = limit = self._config.segment_size
+        most = max(usual, LARGEST_PAGE)
         while self._left != 0:
             with self.meter.working(items=0):
-                page = self._catalogue.segment(start, self._config.segment_size)
+                page = self._catalogue.segment(start, limit)
                 admitted = self._admission.admit(page, again) if page else []
             if not page:
                 break
+            # Where all is known, larger pages spare most of the requests. A short one shows the catalogue's own limit.
+            most = most if len(page) >= limit else max(usual, len(page))
+            limit = usual if admitted else min(2 * limit, most)
             start = max(media.id for media in page) + 1
             self._passed(page, admitted)
             self._tag(admitted)

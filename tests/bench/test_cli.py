@@ -50,6 +50,16 @@ def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
     check_page(html, plots=3)
 
 
+def test_delivery(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "d.html"
+    result = measured(capsys, "delivery", "--pairs", "2", "--records", "100", "--html", str(html))
+    assert set(result["rows"]) == {"engine", "httpx"}
+    for row in result["rows"].values():
+        assert row["cpu_ms"]["median"] > 0.05 and row["records_per_second"]["median"] > 10
+    assert len(result["ratio"]["samples"]) == 2 and result["verdict"] in ("met", "missed", "inconclusive")
+    check_page(html, plots=1)
+
+
 def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
     html = tmp_path / "s.html"
     words = ("sweep", "--model", str(tiny_model), "--batch", "1", "--batch", "3", "--rounds", "1", "--seconds", "0.1")

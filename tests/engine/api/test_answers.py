@@ -1,6 +1,7 @@
 """What an answer means, row by row of the contract's table, and what is read from a page. No network."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -161,3 +162,18 @@ def test_a_page_without_data_stops_and_shows_the_body(body: bytes) -> None:
     with pytest.raises(ApiError) as error:
         read_segment(Reply("http://host/segment", 200, body), 0)
     assert (body.decode() or "an empty body") in str(error.value)
+
+
+@pytest.mark.parametrize(("code", "setting"), [("true", "true"), ("20000", "20000"), ('"OK"', "OK"), ("1.5", "1.5")])
+def test_the_advice_for_ok_codes_works(code: str, setting: str) -> None:
+    reply = Reply("http://a", 200, f'{{"code": {code}}}'.encode())
+    with pytest.raises(ApiError, match=re.escape(json.dumps(["0", "200", setting]))):
+        classify(reply)
+    assert classify(reply, ok_codes=["0", "200", setting]) == Yes()
+
+
+@pytest.mark.parametrize("code", ["[1]", '{"a": 1}', '"' + "x" * 400 + '"'])
+def test_no_advice_where_no_setting_helps(code: str) -> None:
+    with pytest.raises(ApiError, match="not known to mean yes") as raised:
+        classify(Reply("http://a", 200, f'{{"code": {code}}}'.encode()))
+    assert "ok_codes" not in str(raised.value)

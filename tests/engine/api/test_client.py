@@ -1,6 +1,8 @@
 """The client against a service that is not ours, over real sockets."""
 
 import asyncio
+import gzip
+import json
 import socket
 import ssl
 import threading
@@ -97,6 +99,16 @@ def test_segment_stops_where_waiting_cannot_help(told: Told, error: type[Excepti
             api.segment(0, 10)
         api.close()
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("told", [Told(400, b"limit above 100"), Told(500, b"out of memory")])
+def test_a_larger_segment_that_the_service_does_not_bear_is_not_asked_for_again(told: Told) -> None:
+    large = lambda request: told if json.loads(request.body)["limit"] > 100 else None  # noqa: E731
+    with MediaServer([(i, "a") for i in range(1000)], large) as server:
+        api = api_for(server)
+        assert len(api.segment(0, 100)) == len(api.segment(0, 200)) == len(api.segment(0, 400)) == 100
+        api.close()
+    assert [json.loads(request.body)["limit"] for request in server.requests] == [100, 200, 100, 100]
 
 
 def test_segment_gives_up_in_time_and_says_what_to_do() -> None:
@@ -199,6 +211,101 @@ def test_an_endless_answer_to_a_post_is_not_a_yes() -> None:
         with pytest.raises(ApiError, match="more than 10000 bytes"):
             post(api)
         api.close()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "gzip, gzip, gzip", "br", "deflate"])
+def test_an_encoding_that_was_not_asked_for_is_refused_unread(encoding: str) -> None:
+    bomb = gzip.compress(gzip.compress(b'{"code": 200}' + b" " * 10_000_000))
+    with MediaServer([(1, "a")], always(Told(200, bomb, {"Content-Encoding": encoding}))) as server:
+        api = api_for(server)
+        for ask in (lambda: api.segment(0, 1), lambda: post(api)):
+            with pytest.raises(ApiError, match=r"encoding.*not asked"):
+                ask()
+        server.rules[0] = always(Told(503, bomb, {"Content-Encoding": encoding}))
+        assert post(api) == NotNow("503 with an empty body")
+        server.rules[0] = always(Told(200, b'{"code": 200}', {"Content-Encoding": "identity"}))
+        assert post(api) == Yes()
+        api.close()
+
+
+# A first contact.
+
+
+def never_answers(segment_url: str, text: str, **settings) -> None:
+    config = ApiConfig(segment_url, segment_url, backoff=QUICK, **{"first_answer_s": 0.05, **settings})
+    api = MediaApi(config, Token(SECRET))
+    try:
+        with pytest.raises(WrongAddress, match=text) as raised:
+            api.segment(0, 10)
+        assert "check the address" in str(raised.value)
+    finally:
+        api.close()
+
+
+class Book:
+    """Which addresses said yes, in memory."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def has_said_yes(self, address: str) -> bool:
+        return address in self.known
+
+    def note_yes(self, address: str) -> None:
+        self.known.add(address)
+
+
+def test_a_name_or_port_that_never_answered_ends_with_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    never_answers(f"http://127.0.0.1:{port}/x", f"nothing listens at 127.0.0.1:{port}")
+    never_answers("http://no-such-host.invalid/x", "the name no-such-host.invalid is not known")
+    never_answers(f"http://127.0.0.1:{port}/x", "nothing listens", first_answer_s=100, give_up_after_s=0.05)
+
+
+def test_http_and_https_mistaken_for_each_other_end_with_a_sentence() -> None:
+    with MediaServer([(1, "a")]) as server:
+        never_answers(server.segment_url.replace("http:", "https:"), "is it http://")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    with MediaServer([(1, "a")], tls=context) as server:
+        never_answers(server.segment_url.replace("https:", "http:"), "is it https://")
+
+
+def test_what_answered_before_is_waited_for() -> None:
+    book = Book()
+    with MediaServer([(1, "a")]) as server:
+        api = api_for(server)
+        api.close()
+        api = MediaApi(ApiConfig(server.segment_url, server.recognition_url), Token(SECRET), book=book)
+        assert api.segment(0, 1) and not api.has_said_yes(server.recognition_url)
+        api.close()
+        assert book.known == {server.segment_url, server.url}
+    asked, attempts = threading.Event(), 0
+
+    async def sleep(_: float) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 30:
+            asked.set()
+        await asyncio.sleep(0.001)
+
+    stop = Stop()
+    config = ApiConfig(server.segment_url, server.recognition_url, backoff=QUICK, first_answer_s=0.01)
+    api = MediaApi(config, Token(SECRET), stop, sleep, book=book)
+    after(asked, stop.set)
+    with pytest.raises(Stopped):
+        api.segment(0, 1)
+    assert attempts >= 30
+    api.close()
+
+
+def test_a_service_that_answers_not_now_is_waited_for_from_the_first_time() -> None:
+    with MediaServer([(1, "a")], lambda request: Told(503) if request.index < 20 else None) as server:
+        api = api_for(server, first_answer_s=0.0)
+        assert api.segment(0, 1)
+        api.close()
+    assert len(server.requests) == 21
 
 
 # TLS and proxies.

@@ -1,12 +1,18 @@
 """The token goes to the API and nowhere else."""
 
+import html
 import json
+import math
+import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
 from engine.api.addresses import ApiConfig
-from engine.api.answers import shown_url
+from engine.api.answers import Reply, shown_url
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
 from engine.api.token import Token
@@ -66,6 +72,78 @@ def test_the_token_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixtu
             api.close()
     assert "w0rd" not in caplog.text
     assert shown_url("https://me:hidden@host:8443/a/b?token=hidden#x") == "https://host:8443/a/b"
+
+
+BARE = "Zm9v/Ym-Fy+c2VjcmV0=&<wort>"
+NOTHING = Token()
+
+
+def each(form: str) -> str:
+    return "".join(form.format(ord(character)) for character in BARE)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        BARE,
+        json.dumps(BARE)[1:-1].replace("/", "\\/"),
+        json.dumps(json.dumps(BARE)),
+        each("\\u{:04x}"),
+        each("\\u{:04X}"),
+        each("\\x{:02x}"),
+        quote(BARE, safe=""),
+        each("%{:02x}"),
+        quote(quote(BARE, safe=""), safe=""),
+        each("%{:02X}"),
+        html.escape(BARE),
+        html.escape(html.escape(BARE)),
+        each("&#{};"),
+        each("&#x{:x};"),
+        each("&#x{:04X}"),
+        BARE[2:-2],
+        BARE[:12],
+        BARE[-12:],
+    ],
+)
+def test_a_token_is_hidden_however_it_comes_back(form: str) -> None:
+    shown = Token(BARE).scrub(f"who is {form}? {form}")
+    assert shown.startswith("who is ") and "***" in shown
+    shown = shown.replace("who is ", "")
+    plain = html.unescape(unquote(unquote(shown.replace("\\", ""))))
+    parts = {text[i : i + 8] for text in (BARE, form) for i in range(len(text) - 7)}
+    assert not [part for part in parts if part in shown or part in plain]
+
+
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+@pytest.mark.parametrize("before", ["", "x", "xx", "xxx", "Bearer ", "user:"])
+@pytest.mark.parametrize("after", ["", "y", "yy", " and more"])
+def test_a_token_is_hidden_in_base64(encode: Callable[[bytes], bytes], before: str, after: str) -> None:
+    form = encode(f"{before}{BARE}{after}".encode()).decode()
+    shown = Token(BARE).scrub(f"who is {form}?")
+    first, last = math.ceil(8 * len(before) / 6), 8 * len(before + BARE) // 6  # the digits of the token alone
+    assert shown == f"who is {form[:first]}***{form[last:]}?"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "who are you?", "a\\u0041 %41 &amp; &#65; \\", "tag 1 of 2: 赤 \U0001f600", BARE[:7]]
+)
+def test_other_text_is_left_alone(text: str) -> None:
+    assert Token(BARE).scrub(text) == text == NOTHING.scrub(text)
+
+
+def test_a_long_text_is_searched_in_no_time() -> None:
+    reply = Reply("http://a", 400, b"x" * 30_000_000, scrub=Token(BARE).scrub)
+    start = time.monotonic()
+    assert len(reply.shown()) == 301
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("kind", ["plain", "nested", "long", "NUL"])
+def test_a_token_given_where_its_file_belongs_is_not_shown(tmp_path: Path, kind: str) -> None:
+    given = {"plain": SECRET, "nested": f"no/such/{SECRET}", "long": SECRET * 100, "NUL": SECRET + "\0"}[kind]
+    with pytest.raises(ConfigError, match="not the token itself") as raised:
+        Token(file=Path(given))
+    assert SECRET not in str(raised.value)
 
 
 def test_token_files_that_cannot_be_used(tmp_path: Path) -> None:

@@ -341,6 +341,16 @@ def test_without_patience_set_it_never_gives_up() -> None:
     assert service.policy.given_up(1e9) is None
 
 
+def test_a_service_that_is_back_is_asked_within_five_seconds() -> None:
+    policy, history, now = DeliveryPolicy(URL, Backoff(seed=2), 4), History(), 0.0
+    for _ in range(100):
+        decision = policy.decide(AWAY, history, alone=True, whole=True, records=1, others=False, now=now)
+        assert isinstance(decision, PutOff)
+        asked_again = max(decision.until, *policy.turning_points)
+        assert asked_again - now < 5
+        now = asked_again
+
+
 # The circuit breaker.
 
 

@@ -1,5 +1,6 @@
 """A catalogue that changes while it is followed, and between two runs."""
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -67,6 +68,13 @@ def swept(catalogue: Catalogue, times: int) -> Callable[[], bool]:
     return lambda: catalogue.starts.count(0) >= times
 
 
+def know(ledger: Ledger, catalogue: Catalogue) -> None:
+    """Leave nothing to do for any of these media."""
+    ledger.admit(catalogue.media)
+    for done in [ledger.fail(media, Outcome.SKIPPED, "known") for media in catalogue.media]:
+        done.result(30)
+
+
 def test_new_media_are_tagged_as_they_come(library: Path, ledger: Ledger) -> None:
     catalogue = Catalogue([f"{i}.png" for i in range(3)])
 
@@ -82,6 +90,32 @@ def test_an_idle_cycle_asks_for_the_tail_and_nothing_else(library: Path, ledger:
     follow(catalogue, library, ledger, lambda: len(catalogue.starts) > 20, segment_size=3)
     pages, tail = [0, 17, 26, 32], 32
     assert catalogue.starts == pages + [tail] * (len(catalogue.starts) - len(pages))
+
+
+def test_known_media_are_listed_in_larger_and_larger_pages(library: Path, ledger: Ledger) -> None:
+    catalogue = Catalogue(["0.png"] * 1000)
+    know(ledger, catalogue)
+    catalogue.media[-3] = replace(catalogue.media[-3], storage_url="1.png")  # the only one that is new
+    catalogue.media += [Media(10**6 + i, "2.png", 10**6 + i) for i in range(8)]
+    follow(catalogue, library, ledger, tagged(ledger, 9), segment_size=5)
+    # 5, 10, 20, ... until the page with the new one, and then pages of 5 again
+    pages = catalogue.starts[: catalogue.starts.index(10**6 + 8)]
+    assert len(pages) <= 12
+    assert [after - before for before, after in itertools.pairwise(pages[:4])] == [23, 30, 60]
+
+
+def test_a_catalogue_with_a_limit_of_its_own_is_asked_for_no_more(library: Path, ledger: Ledger) -> None:
+    limits: list[int] = []
+
+    class Small(Catalogue):
+        def segment(self, start: int, limit: int) -> list[Media]:
+            limits.append(limit)
+            return super().segment(start, min(limit, 8))
+
+    catalogue = Small(["0.png"] * 100)
+    know(ledger, catalogue)
+    build(catalogue, library, ledger, segment_size=5).run()
+    assert limits[:-1] == [5, 10, *[8] * 11]
 
 
 def test_what_becomes_visible_behind_the_cursor_is_found_by_the_next_full_sweep(library: Path, ledger: Ledger) -> None:
@@ -163,8 +197,8 @@ def test_failed_files_are_looked_at_after_the_sweep_by_all_readers_at_once(libra
     catalogue.starts.clear()
     storage = Slow(library, lambda key: None)
     build(catalogue, storage, ledger, say=said.append, read_threads=4, segment_size=4).run()
-    assert looks == [4] * 8  # three pages and the end, before the first look
-    assert catalogue.starts[4:] == [10 + 3 * 5]  # is the replaced one still listed?
+    assert looks == [3] * 8  # two pages and the end, before the first look
+    assert catalogue.starts[3:] == [10 + 3 * 5]  # is the replaced one still listed?
     assert ledger.counts() == dict.fromkeys(Outcome, 0) | {Outcome.FAILED: 7, Outcome.OUTBOX: 2}
     assert said == ["looking whether files that failed before were replaced"]
 
