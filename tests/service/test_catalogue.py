@@ -1,5 +1,7 @@
 """The library folder and its ids."""
 
+import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -166,7 +168,10 @@ def test_the_store_is_told_the_categories(database, catalogue):
 def test_the_model_folder_tells_the_categories(library, tmp_path, tiny_model):
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     rows = (model / "tags.csv").read_text(encoding="utf-8").replace("7,tag_7,General", "7,tag_7,Character")
-    (model / "tags.csv").write_text(rows, encoding="utf-8")
+    (model / "tags.csv").write_text(rows, encoding="utf-8", newline="")
+    manifest = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    manifest["tags_sha256"] = hashlib.sha256(rows.encode()).hexdigest()
+    (model / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
     with embedded(library, db=tmp_path / "c.db", model=model) as running, closing(Database(running.db)) as database:
         media_id = listed(Catalogue(database, library))["a.jpg"]
         records = [{"mediaId": media_id, "tagKey": f"tag_{i}", "similarity": "0.900"} for i in (6, 7)]
