@@ -1,19 +1,19 @@
 """The catalogue: the pictures in a library folder. Each has an id that never changes and is never given again."""
 
 import logging
-import math
 import os
 import re
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.pictures.sniff import CONTENT_TYPES
-from service.database import Database, media
+from service.database import Database, library, media
 from service.errors import ServiceError
 
 SETTLE_SECONDS = 2.0
@@ -23,7 +23,28 @@ _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a folder that lea
 _UNSENDABLE = re.compile("[\ud800-\udfff\\\\]")  # lone surrogates (a name that is not UTF-8), backslash
 
 _turn = update(media).where(media.c.path == bindparam("of")).values(present=bindparam("now"))
+_renew = update(media).where(media.c.path == bindparam("of")).values(size=bindparam("s"), changed=bindparam("c"))
 _log = logging.getLogger(__name__)
+
+
+class Listed(NamedTuple):
+    """A picture of the catalogue.
+
+    Attributes:
+        path: below the library, with slashes.
+        version: another one when the file is another, or when somebody asked to tag the picture again.
+    """
+
+    id: int
+    path: str
+    version: str
+
+
+class _File(NamedTuple):
+    """Size in bytes and modification time in ns of a file."""
+
+    size: int
+    changed: int
 
 
 class Catalogue:
@@ -46,42 +67,57 @@ class Catalogue:
     def scan(self, settle_seconds: float = 0.0) -> int:
         """Brings the table up to date: new files get new ids, vanished and returned ones are marked so.
 
-        Returns the number of pictures present. New files that changed less than `settle_seconds` ago are left out; only
-        new ones are asked for their time, for on a network share each such question is a round trip.
-        Raises ServiceError, and changes nothing, if a network share is away: the folder cannot be listed, or it is the
-        empty one that a share is mounted on, though pictures were known.
+        Returns the number of pictures present. New and replaced files that changed less than `settle_seconds` ago are
+        left as they were. Raises ServiceError, and changes nothing, if the folder cannot be listed (a network share
+        that is away).
         """
-        newest = time.time() - settle_seconds if settle_seconds else None
+        newest = time.time_ns() - int(settle_seconds * 1e9) if settle_seconds else None
         try:
             found = dict(_pictures(self.root))
         except OSError as error:
             raise ServiceError(f"the library folder {self.root} cannot be read: {error.strerror}") from error
         with self._database.writing() as connection:
-            known = {row.path: row.present for row in connection.execute(select(media.c.path, media.c.present))}
-            if not found and any(known.values()) and _is_empty(self.root):
-                raise ServiceError(
-                    f"the library folder {self.root} is empty, but {sum(known.values())} pictures were in it: is its "
-                    "share mounted? If they were deleted on purpose, put any file into the folder"
-                )
-            new = sorted(p for p in found.keys() - known.keys() if newest is None or _changed(found[p]) <= newest)
+            rows = connection.execute(select(media.c.path, media.c.present, media.c.size, media.c.changed))
+            known = {row.path: (row.present, _File(row.size, row.changed)) for row in rows}
+            settled = {p: file for p, file in found.items() if newest is None or file.changed <= newest}
+            new = [
+                {"path": path, "present": True, "size": settled[path].size, "changed": settled[path].changed}
+                for path in sorted(settled.keys() - known.keys())
+            ]
             if new:
-                rows = [{"path": path, "present": True} for path in new]
-                connection.execute(insert(media).on_conflict_do_nothing(), rows)
-            turned = [{"of": p, "now": p in found} for p, present in known.items() if present != (p in found)]
+                connection.execute(insert(media).on_conflict_do_nothing(), new)
+            turned = [{"of": p, "now": p in found} for p, (present, _) in known.items() if present != (p in found)]
             if turned:
                 connection.execute(_turn, turned)
+            replaced = [
+                {"of": p, "s": file.size, "c": file.changed}
+                for p, file in settled.items()
+                if p in known and known[p][1] != file
+            ]
+            if replaced:
+                connection.execute(_renew, replaced)
+            root = str(self.root)
+            connection.execute(update(library).where(library.c.root.is_distinct_from(root)).values(root=root))
         return self.count()
+
+    def tag_again(self, media_id: int) -> bool:
+        """Give a picture another version, so that the engine tags it once more; False if it is not there."""
+        asked = update(media).where(media.c.id == media_id, media.c.present).values(requests=media.c.requests + 1)
+        with self._database.writing() as connection:
+            return connection.execute(asked).rowcount > 0
 
     def count(self) -> int:
         """The number of pictures present."""
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).where(media.c.present)).scalar_one()
 
-    def segment(self, start: int, limit: int) -> list[tuple[int, str]]:
-        """(id, path) of at most `limit` present pictures with id >= start, ascending."""
-        rows = select(media.c.id, media.c.path).where(media.c.present, media.c.id >= start)
+    def segment(self, start: int, limit: int) -> list[Listed]:
+        """At most `limit` present pictures with id >= start, ascending."""
+        rows = select(media).where(media.c.present, media.c.id >= start).order_by(media.c.id).limit(limit)
         with self._database.reading() as connection:
-            return [(row.id, row.path) for row in connection.execute(rows.order_by(media.c.id).limit(limit))]
+            return [
+                Listed(row.id, row.path, f"{row.size}-{row.changed}-{row.requests}") for row in connection.execute(rows)
+            ]
 
     def locate(self, media_id: int) -> Path | None:
         """The picture's file, or None if there is no such id, no such file, or it now lies outside the library."""
@@ -98,22 +134,8 @@ class Catalogue:
         return file if file.is_relative_to(self.root) and file.is_file() else None
 
 
-def _is_empty(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return next(entries, None) is None
-
-
-def _changed(entry: os.DirEntry[str]) -> float:
-    """When the file changed last; never (infinity) if it vanished after it was listed."""
-    try:
-        return entry.stat().st_mtime
-    except OSError as error:
-        _log.info("%r is passed over: %s", entry.path, error.strerror)
-        return math.inf
-
-
-def _pictures(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """(posix-relative path, entry) of every picture; only an unreadable root raises."""
+def _pictures(root: Path) -> Iterator[tuple[str, _File]]:
+    """(posix-relative path, file) of every picture; only an unreadable root raises."""
     folders = [root]
     while folders:
         for entry in _listing(folders.pop(), root):
@@ -122,7 +144,8 @@ def _pictures(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     if not _is_junction(entry):
                         folders.append(Path(entry.path))
                 elif _is_picture(entry, root):
-                    yield Path(entry.path).relative_to(root).as_posix(), entry
+                    status = entry.stat()
+                    yield Path(entry.path).relative_to(root).as_posix(), _File(status.st_size, status.st_mtime_ns)
             except OSError as error:  # it vanished after it was listed
                 _log.info("%r is passed over: %s", entry.path, error.strerror)
 
@@ -146,8 +169,7 @@ def _is_picture(entry: os.DirEntry[str], root: Path) -> bool:
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:
-    # On Windows the listing has brought what stat returns; elsewhere there are no junctions and stat is a round trip.
-    return os.name == "nt" and getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
+    return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
         stat, "IO_REPARSE_TAG_MOUNT_POINT", _JUNCTION
     )
 

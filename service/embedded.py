@@ -27,9 +27,10 @@ class Running:
     """A service that listens.
 
     Attributes:
-        url: the page's address on this machine; the three other URLs are the contract's calls.
+        url: the page's address on this machine; the four other URLs are the contract's calls.
         urls: all addresses of the page: those of each interface, where it is bound to all.
         token: what the calls want as Bearer; never shown.
+        identity: the library's, which stays when the folder or the database is renamed.
         pictures: how many pictures the library held at the start.
     """
 
@@ -38,8 +39,10 @@ class Running:
     segment_url: str
     recognition_url: str
     recognition_bulk_url: str
+    recognition_replace_url: str
     token: str = field(repr=False)
     db: Path
+    identity: str
     pictures: int
 
 
@@ -95,8 +98,10 @@ def embedded(
                 segment_url=f"{url}/media/segment",
                 recognition_url=f"{url}/media/recognition",
                 recognition_bulk_url=f"{url}/media/recognition/bulk",
+                recognition_replace_url=f"{url}/media/recognition/replace",
                 token=token,
                 db=database.path,
+                identity=database.identity,
                 pictures=pictures,
             )
 

@@ -26,7 +26,7 @@ MEANING = {
 }
 
 
-@options(RunConfig, "state", "segment_url", "library", "json_output")
+@options(RunConfig, "state", "segment_url", "library", "db", "json_output")
 def status(
     reasons: Annotated[int, typer.Option(help="Show so many failed and rejected media with their reasons.")] = 10,
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,

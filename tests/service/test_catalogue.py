@@ -31,7 +31,7 @@ def catalogue(database, library) -> Catalogue:
 
 
 def listed(catalogue: Catalogue) -> dict[str, int]:
-    return {path: media_id for media_id, path in catalogue.segment(0, 1000)}
+    return {row.path: row.id for row in catalogue.segment(0, 1000)}
 
 
 def test_ids_stay_while_files_come_and_go(catalogue, library):
