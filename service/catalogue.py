@@ -5,7 +5,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,11 @@ SETTLE_SECONDS = 2.0
 
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a folder that leads elsewhere without being a symlink
 _UNSENDABLE = re.compile("[\ud800-\udfff\\\\]")  # lone surrogates (a name that is not UTF-8), backslash
+
+_LOOKS = 1 / 20
+"""The share of its time that a service that runs spends on asking known files whether they were replaced."""
+_ASKED_AT_ONCE = 16
+"""On a network share each question is a round trip, and the answers come as fast as there are questions under way."""
 
 _turn = update(media).where(media.c.path == bindparam("of")).values(present=bindparam("now"))
 _renew = update(media).where(media.c.path == bindparam("of")).values(size=bindparam("s"), changed=bindparam("c"))
@@ -41,10 +47,10 @@ class Listed(NamedTuple):
 
 
 class _File(NamedTuple):
-    """Size in bytes and modification time in ns of a file."""
+    """Size in bytes and modification time in ns of a file; None where it was not asked yet."""
 
-    size: int
-    changed: int
+    size: int | None
+    changed: int | None
 
 
 class Catalogue:
@@ -55,6 +61,7 @@ class Catalogue:
         self.check(library)
         self.root = library.resolve()
         self._database = database
+        self._look_due = 0.0
 
     @staticmethod
     def check(library: Path) -> None:
@@ -65,43 +72,35 @@ class Catalogue:
             raise ServiceError(f"the library {library} is a file: give the folder that holds the pictures")
 
     def scan(self, settle_seconds: float = 0.0) -> int:
-        """Brings the table up to date: new files get new ids, vanished and returned ones are marked so.
+        """Brings the table up to date: new files get new ids, vanished, returned and replaced ones are marked so.
 
-        Returns the number of pictures present. New and replaced files that changed less than `settle_seconds` ago are
-        left as they were. Raises ServiceError, and changes nothing, if the folder cannot be listed (a network share
-        that is away).
+        Returns the number of pictures present. Files that changed less than `settle_seconds` ago stay as they were.
+        Known files are asked whether they were replaced at the first scan, and then as often as `_LOOKS` allows.
+        Raises ServiceError, and changes nothing, if a network share is away: the folder cannot be listed, or it is the
+        empty one that a share is mounted on, though pictures were known.
         """
-        newest = time.time_ns() - int(settle_seconds * 1e9) if settle_seconds else None
         try:
             found = dict(_pictures(self.root))
         except OSError as error:
             raise ServiceError(f"the library folder {self.root} cannot be read: {error.strerror}") from error
-        with self._database.writing() as connection:
-            rows = connection.execute(select(media.c.path, media.c.present, media.c.size, media.c.changed))
-            known = {row.path: (row.present, _File(row.size, row.changed)) for row in rows}
-            settled = {p: file for p, file in found.items() if newest is None or file.changed <= newest}
-            new = [
-                {"path": path, "present": True, "size": settled[path].size, "changed": settled[path].changed}
-                for path in sorted(settled.keys() - known.keys())
-            ]
-            if new:
-                connection.execute(insert(media).on_conflict_do_nothing(), new)
-            turned = [{"of": p, "now": p in found} for p, (present, _) in known.items() if present != (p in found)]
-            if turned:
-                connection.execute(_turn, turned)
-            replaced = [
-                {"of": p, "s": file.size, "c": file.changed}
-                for p, file in settled.items()
-                if p in known and known[p][1] != file
-            ]
-            if replaced:
-                connection.execute(_renew, replaced)
-            root = str(self.root)
-            connection.execute(update(library).where(library.c.root.is_distinct_from(root)).values(root=root))
+        with self._database.reading() as connection:
+            rows = connection.execute(select(media.c.path, media.c.present, media.c.size, media.c.changed)).all()
+        known = {row.path: _File(row.size, row.changed) for row in rows}
+        present = {row.path for row in rows if row.present}
+        if not found and present and _is_empty(self.root):
+            raise ServiceError(
+                f"the library folder {self.root} is empty, but {len(present)} pictures were in it: is its "
+                "share mounted? If they were deleted on purpose, put any file into the folder"
+            )
+        files = self._ask(found, known)
+        if settle_seconds:
+            newest = time.time_ns() - int(settle_seconds * 1e9)
+            files = {path: file for path, file in files.items() if file.changed is None or file.changed <= newest}
+        self._write(present, found.keys() & known.keys(), known, files)
         return self.count()
 
     def tag_again(self, media_id: int) -> bool:
-        """Give a picture another version, so that the engine tags it once more; False if it is not there."""
+        """Gives a picture another version, so that the engine tags it once more; False if it is not there."""
         asked = update(media).where(media.c.id == media_id, media.c.present).values(requests=media.c.requests + 1)
         with self._database.writing() as connection:
             return connection.execute(asked).rowcount > 0
@@ -133,9 +132,63 @@ class Catalogue:
             return None
         return file if file.is_relative_to(self.root) and file.is_file() else None
 
+    def _ask(self, found: dict[str, os.DirEntry[str]], known: dict[str, _File]) -> dict[str, _File]:
+        """The states of the new files, and of all if it is time for that."""
+        began = time.monotonic()
+        if began < self._look_due:
+            return _files({path: entry for path, entry in found.items() if path not in known})
+        files = _files(found)
+        ended = time.monotonic()
+        self._look_due = ended + (ended - began) / _LOOKS
+        return files
 
-def _pictures(root: Path) -> Iterator[tuple[str, _File]]:
-    """(posix-relative path, file) of every picture; only an unreadable root raises."""
+    def _write(self, present: set[str], there: set[str], known: dict[str, _File], files: dict[str, _File]) -> None:
+        """`present` were there before, `there` are so now; of `files` the state was asked."""
+        new = [{"path": path, "present": True, **files[path]._asdict()} for path in sorted(files.keys() - known.keys())]
+        turned = [{"of": path, "now": path in there} for path in known if (path in present) != (path in there)]
+        replaced = [
+            {"of": path, "s": file.size, "c": file.changed}
+            for path, file in files.items()
+            if path in known and known[path] != file
+        ]
+        root = str(self.root)
+        with self._database.writing() as connection:
+            if new:
+                connection.execute(insert(media).on_conflict_do_nothing(), new)
+            if turned:
+                connection.execute(_turn, turned)
+            if replaced:
+                connection.execute(_renew, replaced)
+            connection.execute(update(library).where(library.c.root.is_distinct_from(root)).values(root=root))
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
+
+
+def _files(entries: Mapping[str, os.DirEntry[str]]) -> dict[str, _File]:
+    """The state of each file; those that vanished after they were listed are left out."""
+    items = list(entries.items())
+    parts = [items[i : i + 256] for i in range(0, len(items), 256)]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="look") as pool:
+        return {path: file for part in pool.map(_part, parts) for path, file in part}
+
+
+def _part(items: list[tuple[str, os.DirEntry[str]]]) -> list[tuple[str, _File]]:
+    files = []
+    for path, entry in items:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            _log.info("%r is passed over: %s", entry.path, error.strerror)
+        else:
+            files.append((path, _File(status.st_size, status.st_mtime_ns)))
+    return files
+
+
+def _pictures(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """(posix-relative path, entry) of every picture; only an unreadable root raises."""
     folders = [root]
     while folders:
         for entry in _listing(folders.pop(), root):
@@ -144,8 +197,7 @@ def _pictures(root: Path) -> Iterator[tuple[str, _File]]:
                     if not _is_junction(entry):
                         folders.append(Path(entry.path))
                 elif _is_picture(entry, root):
-                    status = entry.stat()
-                    yield Path(entry.path).relative_to(root).as_posix(), _File(status.st_size, status.st_mtime_ns)
+                    yield Path(entry.path).relative_to(root).as_posix(), entry
             except OSError as error:  # it vanished after it was listed
                 _log.info("%r is passed over: %s", entry.path, error.strerror)
 
@@ -169,7 +221,8 @@ def _is_picture(entry: os.DirEntry[str], root: Path) -> bool:
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:
-    return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
+    # On Windows the listing has brought what stat returns; elsewhere there are no junctions and stat is a round trip.
+    return os.name == "nt" and getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == getattr(
         stat, "IO_REPARSE_TAG_MOUNT_POINT", _JUNCTION
     )
 

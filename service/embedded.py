@@ -12,9 +12,10 @@ from engine.errors import ModelError
 from engine.model.folder import open_model
 from service.app import build_app
 from service.catalogue import SETTLE_SECONDS, Catalogue
-from service.database import Database, default_path
+from service.database import Database
 from service.errors import ServiceError
 from service.guard import Access, is_loopback
+from service.libraries import database_of
 from service.server import bind, serving, urls
 from service.store import Store
 from service.thumbs import Thumbnails
@@ -80,7 +81,7 @@ def embedded(
     categories = _categories(model) if model else None
     access = Access(token=token, password=password, loopback=is_loopback(host))
     with (
-        closing(Database(db or default_path(library))) as database,
+        closing(Database(database_of(library, db))) as database,
         closing(Thumbnails(database.path.with_suffix(".thumbs.db"))) as thumbnails,
     ):
         catalogue = Catalogue(database, library)

@@ -35,8 +35,8 @@ from tests.support.media_rules import (
 )  # fmt: skip
 
 __all__ = [
-    "BULK", "FAILURES", "LOGIN_PAGE", "REPLACE", "SEGMENT", "SINGLE", "MediaServer", "Reply", "Request", "always", "at", "check",
-    "from_request", "poisoned", "randomly", "too_many",
+    "BULK", "FAILURES", "LOGIN_PAGE", "REPLACE", "SEGMENT", "SINGLE", "MediaServer", "Reply", "Request", "always",
+    "at", "check", "from_request", "poisoned", "randomly", "too_many",
 ]  # fmt: skip
 
 
