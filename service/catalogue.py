@@ -1,11 +1,12 @@
 """The catalogue: the pictures in a library folder. Each has an id that never changes and is never given again."""
 
 import logging
+import math
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -56,12 +57,13 @@ class _File(NamedTuple):
 class Catalogue:
     """The library folder, mirrored in the `media` table."""
 
-    def __init__(self, database: Database, library: Path) -> None:
-        """Raises ServiceError if `library` is not a folder."""
-        self.check(library)
-        self.root = library.resolve()
+    def __init__(self, database: Database, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises ServiceError if `folder` is not a folder. `clock` gives seconds."""
+        self.check(folder)
+        self.root = folder.resolve()
         self._database = database
-        self._look_due = 0.0
+        self._clock = clock
+        self._look_due = -math.inf
 
     @staticmethod
     def check(library: Path) -> None:
@@ -134,11 +136,11 @@ class Catalogue:
 
     def _ask(self, found: dict[str, os.DirEntry[str]], known: dict[str, _File]) -> dict[str, _File]:
         """The states of the new files, and of all if it is time for that."""
-        began = time.monotonic()
+        began = self._clock()
         if began < self._look_due:
             return _files({path: entry for path, entry in found.items() if path not in known})
         files = _files(found)
-        ended = time.monotonic()
+        ended = self._clock()
         self._look_due = ended + (ended - began) / _LOOKS
         return files
 

@@ -94,7 +94,7 @@ _MIGRATIONS = {
         "ALTER TABLE media ADD COLUMN size INTEGER",
         "ALTER TABLE media ADD COLUMN changed INTEGER",
         "ALTER TABLE media ADD COLUMN requests INTEGER NOT NULL DEFAULT 0",
-        "CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE model (id INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
         "ALTER TABLE media_tag ADD COLUMN model_id INTEGER REFERENCES model (id)",
         "CREATE TABLE library (identity TEXT NOT NULL, root TEXT)",
     ),

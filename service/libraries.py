@@ -1,7 +1,7 @@
 """Which database belongs to a library's folder, and how it follows when the folder is moved."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from service.catalogue import Catalogue
@@ -47,18 +47,20 @@ def move(old: Path, new: Path) -> Path:
     for _, there in moving:
         if there.exists():
             raise ServiceError(f"{new} has tags of its own in {there}: move that file away first")
-    databases = [here for here, _ in moving if here.suffix == ".db"]
+    databases = [pair for pair in moving if pair[0].suffix == ".db"]
     try:
-        for here in databases:
+        for here, _ in databases:
             _journal(here, "DELETE")  # all of it in one file that can be renamed; it fails while somebody works on it
         for here, there in moving:
             here.rename(there)
-            if here in databases:
-                _journal(there, "WAL")
     except (OSError, sqlite3.Error) as error:
         raise ServiceError(
             f"what is kept of {old} cannot be moved ({error}): end what works on that library, then move it again"
         ) from error
+    finally:
+        for path in (path for pair in databases for path in pair if path.exists()):
+            with suppress(sqlite3.Error):
+                _journal(path, "WAL")
     return target
 
 
