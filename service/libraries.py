@@ -10,8 +10,8 @@ from service.errors import ServiceError
 
 _SAMPLE = 100
 """Pictures that are looked for, to tell whether a folder is the library of a database."""
-_BESIDE = (".token", ".ledger.db", ".db")
-"""What is kept of a library, by suffix: the service's token, the engine's ledger, and last the tags."""
+_BESIDE = (".token", ".password", ".thumbs.db", ".ledger.db", ".db")
+"""What is kept of a library, by suffix; the tags go last, for without them nothing is kept."""
 
 
 def database_of(folder: Path, db: Path | None = None) -> Path:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ class Home:
     data: Path
 
     @property
-    def variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, Any]:
         return dict.fromkeys(("XDG_DATA_HOME", "LOCALAPPDATA", "HOME", "USERPROFILE"), str(self.data))
 
     def engine(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -51,8 +52,8 @@ class Home:
 
     def expected(self, threshold: float = 0.5) -> Tags:
         """What the model says, by way of `engine tag`; as in an export, without the pictures that have no tags."""
-        command = ["tag", "--model", self.model, "--threshold", str(threshold), "--json", self.library]
-        entries = map(json.loads, self.engine(*command).stdout.splitlines())
+        printed = self.engine("tag", "--model", self.model, "--threshold", str(threshold), "--json", self.library)
+        entries = map(json.loads, printed.stdout.splitlines())
         tags = {
             Path(entry["path"]).relative_to(self.library).as_posix(): {
                 tag["tag"]: round(tag["score"], 3) for tag in entry["tags"]
@@ -127,8 +128,8 @@ def test_tags_from_before_models_were_named_are_replaced_too(home: Home) -> None
 
 
 def default_path_of(home: Home) -> Path:
-    [path] = [p for p in home.data.rglob("libraries/*.db") if not p.name.endswith(".ledger.db")]
-    return path
+    [ledger] = home.data.rglob("libraries/*.ledger.db")
+    return ledger.with_name(ledger.name.replace(".ledger", ""))
 
 
 def test_killed_in_the_middle_of_a_retag_the_next_run_ends_it(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
