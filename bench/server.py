@@ -1,4 +1,4 @@
-"""A media API to measure against: the contract's three calls, with the tags kept in memory.
+"""A media API to measure against: the contract's four calls, with the tags kept in memory.
 
     python -m bench.server --catalogue FILE [--latency SECONDS]
 
@@ -24,6 +24,7 @@ from bench.fresh import environment
 from bench.machine import python_command
 
 SEGMENT, SINGLE, BULK, REPORT = "/segment", "/recognition", "/recognition/bulk", "/report"
+REPLACE = "/recognition/replace"
 TOKEN = "bench"  # noqa: S105 - guards nothing
 
 
@@ -78,9 +79,14 @@ class _Store:
                 ids = range(start, min(start + asked["limit"], self._count + 1))
                 items = [{"id": i, "storageUrl": self._names[i % len(self._names)]} for i in ids]
                 return json.dumps({"data": items}).encode()
-            for record in asked if path == BULK else [asked]:
-                self._tags.setdefault(record["mediaId"], {})[record["tagKey"]] = record["similarity"]
-                self._records += 1
+            if path == REPLACE:  # by one model alone, so that all of a medium's tags are its own
+                for item in asked:
+                    self._tags[item["mediaId"]] = {tag["tagKey"]: tag["similarity"] for tag in item["tags"]}
+                    self._records += len(item["tags"])
+            else:
+                for record in asked if path == BULK else [asked]:
+                    self._tags.setdefault(record["mediaId"], {})[record["tagKey"]] = record["similarity"]
+                    self._records += 1
             self._first = self._first or now
             self._last = now
         return b'{"code": 200}'
@@ -102,7 +108,7 @@ class _Call(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.latency_s:
             time.sleep(self.latency_s)
-        known = self.path in (SEGMENT, SINGLE, BULK)
+        known = self.path in (SEGMENT, SINGLE, BULK, REPLACE)
         self._send(200 if known else 404, self.store.answer(self.path, body) if known else b"{}")
 
     def do_GET(self) -> None:

@@ -40,10 +40,14 @@ class RunConfig(BaseModel):
     segment_url: str | None = Field(None, description="The API's address for segments of media.")
     recognition_url: str | None = Field(None, description="The API's address for one tag a call.")
     recognition_bulk_url: str | None = Field(None, description="The API's address for tags in bulk; used when given.")
+    recognition_replace_url: str | None = Field(
+        None, description="The API's address that replaces a medium's tags; used when given."
+    )
     storage: str | None = Field(
         None, description=r"The root of the media files: a folder, \\NAS\share\bucket, s3://bucket."
     )
     library: Path | None = Field(None, description="A folder of pictures: brings the embedded media service along.")
+    db: Path | None = Field(None, description="The database of --library. Default: the user's data folder.")
     state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
     threshold: float | None = Field(None, gt=0, le=1, description="Post tags with at least this score. Default 0.5.")

@@ -70,9 +70,13 @@ def hold(ledger: Ledger, wanted: dict[str, str]) -> None:
         ledger.set_meta(wanted)
 
 
-def hold_service(ledger: Ledger, service: str, *, moved: bool) -> None:
-    """The same for the address of the media service. `moved`: it has a new one, which is written into the ledger."""
+def hold_service(ledger: Ledger, service: str, *, moved: bool, formerly: str | None = None) -> None:
+    """The same for the address of the media service. `moved`: it has a new one, which is written into the ledger.
+
+    `formerly`: how the name began that an older engine gave the service.
+    """
     known = ledger.meta("service")
+    moved = moved or (known is not None and formerly is not None and known.startswith(formerly))
     if known is not None and known != service and not moved:
         raise LedgerError(
             f"the state file {ledger.path} belongs to {known}, not to {service}: give this one a file of its own with "

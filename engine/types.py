@@ -37,11 +37,13 @@ class Media:
         id: the media id as a number, for order and identity.
         storage_url: where its file lies below the storage root, as the API gave it.
         wire_id: the id exactly as the API wrote it (int or decimal string); `mediaId` goes back like this.
+        version: changes when the file does, or when it shall be tagged again; None from an API that does not tell.
     """
 
     id: int
     storage_url: str
     wire_id: int | str
+    version: str | None = None
 
 
 class TagScore(NamedTuple):

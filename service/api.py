@@ -1,6 +1,6 @@
-"""The media API: three calls, exactly as the contract has them."""
+"""The media API: four calls, exactly as the contract has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from service.catalogue import Catalogue
 from service.search import TooLong
-from service.store import Score, Store
+from service.store import Opinion, Score, Store
 from service.threads import own_threads
 
 _THREADS = 16  # none of which ever waits for the page
@@ -23,6 +23,10 @@ _Id = (
     Annotated[StrictInt, Field(ge=0, le=_MAX_ID)]
     | Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9]{1,18}$")]
 )
+
+
+_Key = Annotated[str | None, Header(max_length=255, description="storing is idempotent: a server need not keep it")]
+_UNKNOWN = "no such mediaId in the catalogue"
 
 
 class SegmentRequest(BaseModel):
@@ -34,25 +38,48 @@ class SegmentRequest(BaseModel):
 class Medium(BaseModel):
     id: int
     storageUrl: str = Field(description="relative to the storage root", examples=["ab/cd/0001.jpg"])
+    fileVersion: str = Field(description="another one when the file was replaced", examples=["81234-17180-0"])
 
 
 class Segment(BaseModel):
     data: list[Medium] = Field(description="ascending by id; empty at the end of the catalogue")
 
 
+_MediaId = Annotated[_Id, Field(description="as the segment gave it; a string holds digits alone", examples=[1])]
+_TagKey = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=500),
+    Field(description="the tag", examples=["long_hair"]),
+]
+_Similarity = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=r"^(0\.[0-9]{1,9}|1\.0{1,9}|0|1)$"),
+    Field(description="0..1 as text, Python format 05.3f", examples=["0.987"]),
+]
+
+
 class Recognition(BaseModel):
-    mediaId: _Id = Field(description="as the segment gave it; a string holds digits alone", examples=[1])
-    tagKey: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=500)] = Field(
-        description="the tag", examples=["long_hair"]
+    mediaId: _MediaId
+    tagKey: _TagKey
+    similarity: _Similarity
+
+
+class TagOfModel(BaseModel):
+    tagKey: _TagKey
+    similarity: _Similarity
+
+
+class Replacement(BaseModel):
+    mediaId: _MediaId
+    model: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=500)] = Field(
+        description="the model's name", examples=["deepdanbooru-v3"]
     )
-    similarity: Annotated[str, StringConstraints(strict=True, pattern=r"^(0\.[0-9]{1,9}|1\.0{1,9}|0|1)$")] = Field(
-        description="0..1 as text, Python format 05.3f", examples=["0.987"]
-    )
+    tags: list[TagOfModel] = Field(description="all that this model gives this medium now; empty takes all away")
 
 
 class Rejection(BaseModel):
     mediaId: int | str
-    tagKey: str
+    tagKey: str | None = Field(None, description="missing: all tags of the medium")
     reason: str
 
 
@@ -62,7 +89,7 @@ class Stored(BaseModel):
 
 
 def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
-    """The router of the three calls. guard.py checks the token; `Security` only puts it into the OpenAPI document."""
+    """The router of the four calls. guard.py checks the token; `Security` only puts it into the OpenAPI document."""
     api = APIRouter(
         prefix="/media",
         tags=["media API"],
@@ -74,7 +101,7 @@ def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
     def segment(request: SegmentRequest) -> Segment:
         """Which media are there: those with id >= segmentStart, ascending, at most limit."""
         rows = catalogue.segment(int(request.segmentStart), request.limit)
-        return Segment(data=[Medium(id=media_id, storageUrl=path) for media_id, path in rows])
+        return Segment(data=[Medium(id=row.id, storageUrl=row.path, fileVersion=row.version) for row in rows])
 
     @api.post(
         "/recognition",
@@ -94,23 +121,39 @@ def media_api(catalogue: Catalogue, store: Store) -> APIRouter:
     )
     def bulk(
         records: list[Recognition],
-        idempotency_key: Annotated[
-            str | None, Header(max_length=255, description="storing is idempotent: a server need not keep it")
-        ] = None,
+        idempotency_key: _Key = None,
     ) -> JSONResponse:
         """Stores many records in one transaction. Those of unknown media come back as rejected, the rest is stored."""
         unknown = _put(store, records)
         rejected = [
-            {"mediaId": record.mediaId, "tagKey": record.tagKey, "reason": "no such mediaId in the catalogue"}
+            {"mediaId": record.mediaId, "tagKey": record.tagKey, "reason": _UNKNOWN}
             for record in records
             if int(record.mediaId) in unknown
         ]
-        answer: dict[str, Any] = {"stored": len(records) - len(rejected)}
-        if rejected:
-            answer["rejected"] = rejected
-        return JSONResponse(answer, HTTPStatus.MULTI_STATUS if rejected else HTTPStatus.OK)
+        return _stored(len(records) - len(rejected), rejected)
+
+    @api.post(
+        "/recognition/replace",
+        responses={200: {"model": Stored}, 207: {"model": Stored, "description": "stored, but for the rejected"}},
+    )
+    def replace(replacements: list[Replacement], idempotency_key: _Key = None) -> JSONResponse:
+        """Stores all tags that a model gives a medium; those that it gave before and names no more are taken away."""
+        opinions = [
+            Opinion(int(r.mediaId), r.model, {tag.tagKey: float(tag.similarity) for tag in r.tags})
+            for r in replacements
+        ]
+        unknown = store.replace(opinions)
+        rejected = [{"mediaId": r.mediaId, "reason": _UNKNOWN} for r in replacements if int(r.mediaId) in unknown]
+        return _stored(sum(len(o.tags) for o in opinions if o.media_id not in unknown), rejected)
 
     return api
+
+
+def _stored(count: int, rejected: Sequence[Mapping[str, object]]) -> JSONResponse:
+    answer: dict[str, Any] = {"stored": count}
+    if rejected:
+        answer["rejected"] = rejected
+    return JSONResponse(answer, HTTPStatus.MULTI_STATUS if rejected else HTTPStatus.OK)
 
 
 def _put(store: Store, records: Sequence[Recognition]) -> set[int]:

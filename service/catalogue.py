@@ -6,14 +6,16 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.pictures.sniff import CONTENT_TYPES
-from service.database import Database, media
+from service.database import Database, library, media
 from service.errors import ServiceError
 
 SETTLE_SECONDS = 2.0
@@ -22,18 +24,46 @@ SETTLE_SECONDS = 2.0
 _JUNCTION = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a folder that leads elsewhere without being a symlink
 _UNSENDABLE = re.compile("[\ud800-\udfff\\\\]")  # lone surrogates (a name that is not UTF-8), backslash
 
+_LOOKS = 1 / 20
+"""The share of its time that a service that runs spends on asking known files whether they were replaced."""
+_ASKED_AT_ONCE = 16
+"""On a network share each question is a round trip, and the answers come as fast as there are questions under way."""
+
 _turn = update(media).where(media.c.path == bindparam("of")).values(present=bindparam("now"))
+_renew = update(media).where(media.c.path == bindparam("of")).values(size=bindparam("s"), changed=bindparam("c"))
 _log = logging.getLogger(__name__)
+
+
+class Listed(NamedTuple):
+    """A picture of the catalogue.
+
+    Attributes:
+        path: below the library, with slashes.
+        version: another one when the file is another, or when somebody asked to tag the picture again.
+    """
+
+    id: int
+    path: str
+    version: str
+
+
+class _File(NamedTuple):
+    """Size in bytes and modification time in ns of a file; None where it was not asked yet."""
+
+    size: int | None
+    changed: int | None
 
 
 class Catalogue:
     """The library folder, mirrored in the `media` table."""
 
-    def __init__(self, database: Database, library: Path) -> None:
-        """Raises ServiceError if `library` is not a folder."""
-        self.check(library)
-        self.root = library.resolve()
+    def __init__(self, database: Database, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises ServiceError if `folder` is not a folder. `clock` gives seconds."""
+        self.check(folder)
+        self.root = folder.resolve()
         self._database = database
+        self._clock = clock
+        self._look_due = -math.inf
 
     @staticmethod
     def check(library: Path) -> None:
@@ -44,44 +74,51 @@ class Catalogue:
             raise ServiceError(f"the library {library} is a file: give the folder that holds the pictures")
 
     def scan(self, settle_seconds: float = 0.0) -> int:
-        """Brings the table up to date: new files get new ids, vanished and returned ones are marked so.
+        """Brings the table up to date: new files get new ids, vanished, returned and replaced ones are marked so.
 
-        Returns the number of pictures present. New files that changed less than `settle_seconds` ago are left out; only
-        new ones are asked for their time, for on a network share each such question is a round trip.
+        Returns the number of pictures present. Files that changed less than `settle_seconds` ago stay as they were.
+        Known files are asked whether they were replaced at the first scan, and then as often as `_LOOKS` allows.
         Raises ServiceError, and changes nothing, if a network share is away: the folder cannot be listed, or it is the
         empty one that a share is mounted on, though pictures were known.
         """
-        newest = time.time() - settle_seconds if settle_seconds else None
         try:
             found = dict(_pictures(self.root))
         except OSError as error:
             raise ServiceError(f"the library folder {self.root} cannot be read: {error.strerror}") from error
-        with self._database.writing() as connection:
-            known = {row.path: row.present for row in connection.execute(select(media.c.path, media.c.present))}
-            if not found and any(known.values()) and _is_empty(self.root):
-                raise ServiceError(
-                    f"the library folder {self.root} is empty, but {sum(known.values())} pictures were in it: is its "
-                    "share mounted? If they were deleted on purpose, put any file into the folder"
-                )
-            new = sorted(p for p in found.keys() - known.keys() if newest is None or _changed(found[p]) <= newest)
-            if new:
-                rows = [{"path": path, "present": True} for path in new]
-                connection.execute(insert(media).on_conflict_do_nothing(), rows)
-            turned = [{"of": p, "now": p in found} for p, present in known.items() if present != (p in found)]
-            if turned:
-                connection.execute(_turn, turned)
+        with self._database.reading() as connection:
+            rows = connection.execute(select(media.c.path, media.c.present, media.c.size, media.c.changed)).all()
+        known = {row.path: _File(row.size, row.changed) for row in rows}
+        present = {row.path for row in rows if row.present}
+        if not found and present and _is_empty(self.root):
+            raise ServiceError(
+                f"the library folder {self.root} is empty, but {len(present)} pictures were in it: is its "
+                "share mounted? If they were deleted on purpose, put any file into the folder"
+            )
+        files = self._ask(found, known)
+        if settle_seconds:
+            newest = time.time_ns() - int(settle_seconds * 1e9)
+            files = {path: file for path, file in files.items() if file.changed is None or file.changed <= newest}
+        self._write(present, found.keys() & known.keys(), known, files)
         return self.count()
+
+    def tag_again(self, media_id: int) -> bool:
+        """Gives a picture another version, so that the engine tags it once more; False if it is not there."""
+        asked = update(media).where(media.c.id == media_id, media.c.present).values(requests=media.c.requests + 1)
+        with self._database.writing() as connection:
+            return connection.execute(asked).rowcount > 0
 
     def count(self) -> int:
         """The number of pictures present."""
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).where(media.c.present)).scalar_one()
 
-    def segment(self, start: int, limit: int) -> list[tuple[int, str]]:
-        """(id, path) of at most `limit` present pictures with id >= start, ascending."""
-        rows = select(media.c.id, media.c.path).where(media.c.present, media.c.id >= start)
+    def segment(self, start: int, limit: int) -> list[Listed]:
+        """At most `limit` present pictures with id >= start, ascending."""
+        rows = select(media).where(media.c.present, media.c.id >= start).order_by(media.c.id).limit(limit)
         with self._database.reading() as connection:
-            return [(row.id, row.path) for row in connection.execute(rows.order_by(media.c.id).limit(limit))]
+            return [
+                Listed(row.id, row.path, f"{row.size}-{row.changed}-{row.requests}") for row in connection.execute(rows)
+            ]
 
     def locate(self, media_id: int) -> Path | None:
         """The picture's file, or None if there is no such id, no such file, or it now lies outside the library."""
@@ -97,19 +134,59 @@ class Catalogue:
             return None
         return file if file.is_relative_to(self.root) and file.is_file() else None
 
+    def _ask(self, found: dict[str, os.DirEntry[str]], known: dict[str, _File]) -> dict[str, _File]:
+        """The states of the new files, and of all if it is time for that."""
+        began = self._clock()
+        if began < self._look_due:
+            return _files({path: entry for path, entry in found.items() if path not in known})
+        files = _files(found)
+        ended = self._clock()
+        self._look_due = ended + (ended - began) / _LOOKS
+        return files
+
+    def _write(self, present: set[str], there: set[str], known: dict[str, _File], files: dict[str, _File]) -> None:
+        """`present` were there before, `there` are so now; of `files` the state was asked."""
+        new = [{"path": path, "present": True, **files[path]._asdict()} for path in sorted(files.keys() - known.keys())]
+        turned = [{"of": path, "now": path in there} for path in known if (path in present) != (path in there)]
+        replaced = [
+            {"of": path, "s": file.size, "c": file.changed}
+            for path, file in files.items()
+            if path in known and known[path] != file
+        ]
+        root = str(self.root)
+        with self._database.writing() as connection:
+            if new:
+                connection.execute(insert(media).on_conflict_do_nothing(), new)
+            if turned:
+                connection.execute(_turn, turned)
+            if replaced:
+                connection.execute(_renew, replaced)
+            connection.execute(update(library).where(library.c.root.is_distinct_from(root)).values(root=root))
+
 
 def _is_empty(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return next(entries, None) is None
 
 
-def _changed(entry: os.DirEntry[str]) -> float:
-    """When the file changed last; never (infinity) if it vanished after it was listed."""
-    try:
-        return entry.stat().st_mtime
-    except OSError as error:
-        _log.info("%r is passed over: %s", entry.path, error.strerror)
-        return math.inf
+def _files(entries: Mapping[str, os.DirEntry[str]]) -> dict[str, _File]:
+    """The state of each file; those that vanished after they were listed are left out."""
+    items = list(entries.items())
+    parts = [items[i : i + 256] for i in range(0, len(items), 256)]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="look") as pool:
+        return {path: file for part in pool.map(_part, parts) for path, file in part}
+
+
+def _part(items: list[tuple[str, os.DirEntry[str]]]) -> list[tuple[str, _File]]:
+    files = []
+    for path, entry in items:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            _log.info("%r is passed over: %s", entry.path, error.strerror)
+        else:
+            files.append((path, _File(status.st_size, status.st_mtime_ns)))
+    return files
 
 
 def _pictures(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -15,10 +15,11 @@ from typer.main import get_command
 from engine.files import replacing
 from service import export
 from service.catalogue import Catalogue
-from service.database import Database, default_path
+from service.database import Database
 from service.embedded import Running, embedded
 from service.errors import ServiceError
 from service.guard import is_loopback
+from service.libraries import database_of, move
 from service.token import kept_token, read_token
 
 TOKEN_VARIABLE = "ENGINE_API_TOKEN"  # noqa: S105 - the variable's name
@@ -52,6 +53,11 @@ def serve_main(argv: list[str], tag: Tag | None = None) -> int:
 def export_main(argv: list[str]) -> int:
     """Runs `engine export` with these arguments; returns the exit code."""
     return _run(_export, "engine export", argv)
+
+
+def move_main(argv: list[str]) -> int:
+    """Runs `engine move` with these arguments; returns the exit code."""
+    return _run(_move, "engine move", argv)
 
 
 def _run(command: Callable[..., None], name: str, argv: list[str], tag: Tag | None = None) -> int:
@@ -98,7 +104,7 @@ def _serve(
     if tag and context.obj is None:
         raise ServiceError("--tag is to be had from `engine serve` alone")
     Catalogue.check(library)
-    file = db or default_path(library)
+    file = database_of(library, db)
     token, token_place = _secret(token_file, TOKEN_VARIABLE, file.with_suffix(".token"))
     password = None
     if not is_loopback(host):
@@ -172,7 +178,7 @@ def _export(
         maximum=max_tags,
         order=order,
     )
-    file = db or default_path(library)
+    file = database_of(library, db)
     if not file.is_file():
         raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
     with closing(Database(file)) as database:
@@ -191,6 +197,15 @@ def _export(
             count = write(pictures, out)
         if count:  # 0 as well when the reader of stdout left early
             _say(f"exported the tags of {count} pictures")
+
+
+def _move(
+    old: Annotated[Path, typer.Argument(help="Where the library was.")],
+    new: Annotated[Path, typer.Argument(help="Where it is now.")],
+) -> None:
+    """Take the tags of a library along to the folder's new name or place."""
+    move(old, new)
+    _say(f"the tags of {old} belong to {new} now")
 
 
 def _say_written(done: export.Written) -> None:

@@ -12,6 +12,7 @@ from hashlib import sha256
 from os.path import normcase
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from platformdirs import user_data_path
 from sqlalchemy import (
@@ -29,12 +30,14 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    insert,
+    select,
 )
 from sqlalchemy.exc import DBAPIError
 
 from service.errors import ServiceError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -44,6 +47,9 @@ media = Table(
     Column("id", Integer, primary_key=True),
     Column("path", Text, nullable=False, unique=True),  # posix-relative to the library: the contract's storageUrl
     Column("present", Boolean, nullable=False),  # false: the file has vanished; its id and tags are kept
+    Column("size", Integer),  # bytes, of the file as it was last seen; null: not since this was kept
+    Column("changed", Integer),  # its modification time, ns
+    Column("requests", Integer, nullable=False, server_default="0"),  # how often somebody asked to tag it again
     sqlite_autoincrement=True,  # an id is never given twice
 )
 Index("media_vanished", media.c.id, sqlite_where=~media.c.present)
@@ -56,26 +62,57 @@ tag = Table(
     Column("category", Text, nullable=False),
 )
 
+model = Table(
+    "model",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
 media_tag = Table(
     "media_tag",
     metadata,
     Column("media_id", ForeignKey(media.c.id), primary_key=True),
     Column("tag_id", ForeignKey(tag.c.id), primary_key=True),
     Column("similarity", Float, nullable=False),
+    Column("model_id", ForeignKey(model.c.id)),  # which one gave it; null: it came by a call that does not say
     Index("media_tag_by_tag", "tag_id", "media_id", "similarity"),
     sqlite_with_rowid=False,
 )
 
 
-def default_path(library: Path) -> Path:
+library = Table(  # one row
+    "library",
+    metadata,
+    Column("identity", Text, nullable=False),  # of this database, whatever it and the folder are called
+    Column("root", Text),  # where the folder was when it was last looked through
+)
+
+_MIGRATIONS = {
+    # From version 1.
+    2: (
+        "ALTER TABLE media ADD COLUMN size INTEGER",
+        "ALTER TABLE media ADD COLUMN changed INTEGER",
+        "ALTER TABLE media ADD COLUMN requests INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE model (id INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+        "ALTER TABLE media_tag ADD COLUMN model_id INTEGER REFERENCES model (id)",
+        "CREATE TABLE library (identity TEXT NOT NULL, root TEXT)",
+    ),
+}
+
+
+def default_path(folder: Path) -> Path:
     """A library's database by default: in the user's data folder, because the library may be on a network share."""
-    library = library.resolve()
-    digest = sha256(normcase(str(library)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    digest = sha256(normcase(str(folder.resolve())).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return user_data_path("deepdanbooru-engine", appauthor=False) / "libraries" / f"{digest}.db"
 
 
 class Database:
-    """An open database; `reading()` and `writing()` give a connection in a transaction."""
+    """An open database; `reading()` and `writing()` give a connection in a transaction.
+
+    Attributes:
+        identity: of the library, for the engine's ledger; it stays when folder and database are renamed.
+    """
 
     def __init__(self, path: Path) -> None:
         """Opens the file, or makes it and its folder.
@@ -90,6 +127,7 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self.writing() as connection:
                 _migrate(connection, path)
+                self.identity: str = connection.execute(select(library.c.identity)).scalar_one()
         except (OSError, DBAPIError) as error:
             self.close()
             reason = error.orig if isinstance(error, DBAPIError) else error
@@ -146,4 +184,11 @@ def _migrate(connection: Connection, path: Path) -> None:
         if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
             raise ServiceError(f"{path} is another program's database: choose another file with --db")
         metadata.create_all(connection)
+    else:
+        for newer in range(version + 1, SCHEMA_VERSION + 1):
+            for statement in _MIGRATIONS[newer]:
+                connection.exec_driver_sql(statement)
+    if version < SCHEMA_VERSION:
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if not connection.execute(select(library.c.identity)).first():
+        connection.execute(insert(library).values(identity=uuid4().hex))

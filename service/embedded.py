@@ -12,9 +12,10 @@ from engine.errors import ModelError
 from engine.model.folder import open_model
 from service.app import build_app
 from service.catalogue import SETTLE_SECONDS, Catalogue
-from service.database import Database, default_path
+from service.database import Database
 from service.errors import ServiceError
 from service.guard import Access, is_loopback
+from service.libraries import database_of
 from service.server import bind, serving, urls
 from service.store import Store
 from service.thumbs import Thumbnails
@@ -27,9 +28,10 @@ class Running:
     """A service that listens.
 
     Attributes:
-        url: the page's address on this machine; the three other URLs are the contract's calls.
+        url: the page's address on this machine; the four other URLs are the contract's calls.
         urls: all addresses of the page: those of each interface, where it is bound to all.
         token: what the calls want as Bearer; never shown.
+        identity: the library's, which stays when the folder or the database is renamed.
         pictures: how many pictures the library held at the start.
     """
 
@@ -38,8 +40,10 @@ class Running:
     segment_url: str
     recognition_url: str
     recognition_bulk_url: str
+    recognition_replace_url: str
     token: str = field(repr=False)
     db: Path
+    identity: str
     pictures: int
 
 
@@ -77,7 +81,7 @@ def embedded(
     categories = _categories(model) if model else None
     access = Access(token=token, password=password, loopback=is_loopback(host))
     with (
-        closing(Database(db or default_path(library))) as database,
+        closing(Database(database_of(library, db))) as database,
         closing(Thumbnails(database.path.with_suffix(".thumbs.db"))) as thumbnails,
     ):
         catalogue = Catalogue(database, library)
@@ -95,8 +99,10 @@ def embedded(
                 segment_url=f"{url}/media/segment",
                 recognition_url=f"{url}/media/recognition",
                 recognition_bulk_url=f"{url}/media/recognition/bulk",
+                recognition_replace_url=f"{url}/media/recognition/replace",
                 token=token,
                 db=database.path,
+                identity=database.identity,
                 pictures=pictures,
             )
 

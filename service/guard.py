@@ -13,6 +13,8 @@ MAX_BODY = 1024 * 1024
 """Bytes of a request's body; the contract's requests hold 256 KB unless configured."""
 _DRAINED = 16 * MAX_BODY  # bytes of a body that is too large that are read all the same, see _read
 
+PAGE = "/page/"
+"""What the page asks for itself begins so."""
 HEALTH = "/health"
 """Tells whether the service answers and nothing else, so it asks for no password."""
 
@@ -52,9 +54,10 @@ class Access:
 class Guard:
     """ASGI middleware. The media API (POST) always needs the token as Bearer.
 
-    The page (GET) is open while the server is bound to loopback; the Host header must then name this machine, or a
-    website could rebind its own name to 127.0.0.1 and read the library. Bound elsewhere, the page wants a password by
-    Basic, which is what a browser asks its user for: the page's own or the token; or the token as Bearer.
+    The page (GET, and what it sends itself) is open while the server is bound to loopback; the Host header must then
+    name this machine, or a website could rebind its own name to 127.0.0.1 and read the library. Bound elsewhere, the
+    page wants a password by Basic, which is what a browser asks its user for: the page's own or the token; or the token
+    as Bearer.
     """
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
@@ -87,7 +90,7 @@ class Guard:
         headers = Headers(scope=scope)
         if self._loopback and not is_loopback(_host_name(headers.get("host", ""))):
             return _error(403, "this service answers only to localhost; start it with --host to open it to a network")
-        page = scope["method"] in ("GET", "HEAD")
+        page = scope["method"] in ("GET", "HEAD") or _is_sent_by_the_page(scope["path"], headers)
         if page and (self._loopback or scope["path"] == HEALTH):
             return None
         given = _credentials(headers.get("authorization", ""), basic=page)
@@ -100,6 +103,15 @@ class Guard:
 
 def _error(status: int, sentence: str) -> JSONResponse:
     return JSONResponse({"error": sentence}, status)
+
+
+def _is_sent_by_the_page(path: str, headers: Headers) -> bool:
+    """Whether a request that changes something is the page's own.
+
+    A browser tells the origin of what it sends, and no other website can make it tell ours.
+    """
+    _, _, origin = headers.get("origin", "").partition("://")
+    return path.startswith(PAGE) and origin != "" and origin == headers.get("host")
 
 
 def _host_name(host: str) -> str:

@@ -116,6 +116,12 @@ def _data(database: Database, catalogue: Catalogue) -> APIRouter:
         with database.reading() as connection, search.time_limit(connection):
             return {"id": search.neighbour(connection, query, _id(media_id), after=direction == "next")}
 
+    @routes.post("/page/pictures/{media_id}/again")
+    def again(media_id: int) -> dict[str, Any]:
+        if not catalogue.tag_again(_id(media_id)):
+            raise HTTPException(404, f"there is no picture {media_id}")
+        return {"asked": True}
+
     return routes
 
 

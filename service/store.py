@@ -1,17 +1,31 @@
-"""Stores the tags of the pictures, one row for each (mediaId, tagKey). A record that comes again changes nothing."""
+"""Stores the tags of the pictures, one row for each (mediaId, tagKey), with the model that gave it where that is known.
 
-from collections.abc import Sequence
+A record that comes again changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from service.database import Database, media, media_tag, tag
+from service.database import Database, media, media_tag, model, tag
 
 _put_tag = insert(tag).on_conflict_do_nothing()
+_put_model = insert(model).on_conflict_do_nothing()
 _put_score = insert(media_tag)
 _put_score = _put_score.on_conflict_do_update(
     index_elements=["media_id", "tag_id"], set_={"similarity": _put_score.excluded.similarity}
+)
+_put_opinion = insert(media_tag)
+_put_opinion = _put_opinion.on_conflict_do_update(
+    index_elements=["media_id", "tag_id"],
+    set_={"similarity": _put_opinion.excluded.similarity, "model_id": _put_opinion.excluded.model_id},
+)
+_take_away = delete(media_tag).where(
+    media_tag.c.media_id == bindparam("medium"),
+    # What came by a call that names no model is taken for an older opinion of whichever model speaks now.
+    or_(media_tag.c.model_id == bindparam("giver"), media_tag.c.model_id.is_(None)),
 )
 
 
@@ -21,6 +35,14 @@ class Score(NamedTuple):
     media_id: int
     tag: str
     similarity: float
+
+
+class Opinion(NamedTuple):
+    """All tags that one model gives one picture; similarity in 0..1."""
+
+    media_id: int
+    model: str
+    tags: Mapping[str, float]
 
 
 class Store:
@@ -63,6 +85,32 @@ class Store:
         self._tag_ids.update(tag_ids)  # not before the commit: a rollback would undo the new ids
         return {score.media_id for score in scores} - known
 
+    def replace(self, opinions: Sequence[Opinion]) -> set[int]:
+        """Stores what models say of pictures in place of what the same models said before, in one transaction.
+
+        Of two opinions of one model on one picture the last one counts. Returns the media ids that are not known. Takes
+        as much at once as `put`.
+        """
+        if not opinions:
+            return set()
+        with self._database.writing() as connection:
+            asked = {opinion.media_id for opinion in opinions}
+            known = _known(connection, asked)
+            last = {(o.media_id, o.model): o for o in opinions if o.media_id in known}.values()
+            models = _model_ids(connection, {opinion.model for opinion in last})
+            tag_ids = self._ids(connection, {key for opinion in last for key in opinion.tags})
+            if last:
+                connection.execute(_take_away, [{"medium": o.media_id, "giver": models[o.model]} for o in last])
+            rows = [
+                {"media_id": o.media_id, "tag_id": tag_ids[key], "similarity": value, "model_id": models[o.model]}
+                for o in last
+                for key, value in o.tags.items()
+            ]
+            if rows:
+                connection.execute(_put_opinion, rows)
+        self._tag_ids.update(tag_ids)
+        return asked - known
+
     def _ids(self, connection: Connection, keys: set[str]) -> dict[str, int]:
         ids = {key: self._tag_ids[key] for key in keys if key in self._tag_ids}
         new = sorted(keys - ids.keys())
@@ -74,6 +122,13 @@ class Store:
 
     def _category(self, key: str) -> str:
         return self._categories.get(key) or ("System" if key.startswith("rating:") else "General")
+
+
+def _model_ids(connection: Connection, names: set[str]) -> dict[str, int]:
+    if names:
+        connection.execute(_put_model, [{"name": name} for name in sorted(names)])
+    rows = connection.execute(select(model.c.name, model.c.id).where(model.c.name.in_(names)))
+    return {row.name: row.id for row in rows}
 
 
 def _known(connection: Connection, ids: set[int]) -> set[int]:

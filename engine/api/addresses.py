@@ -17,6 +17,8 @@ class ApiConfig:
 
     Attributes:
         recognition_bulk_url: if set, records travel in bulk; else one a request to `recognition_url`.
+        recognition_replace_url: if set, all tags of a medium travel together, and replace those that the model gave it
+            before; it goes before the other two.
         timeout_s: no answer within this time counts as "not now" (the contract's 60 s).
         connections: requests in flight at a time.
         ok_codes: values of a JSON answer's `code` that mean yes.
@@ -31,6 +33,7 @@ class ApiConfig:
     segment_url: str
     recognition_url: str
     recognition_bulk_url: str | None = None
+    recognition_replace_url: str | None = None
     timeout_s: float = 60.0
     connections: int = 4
     ok_codes: tuple[str, ...] = OK_CODES
@@ -45,7 +48,7 @@ class ApiConfig:
     @property
     def post_url(self) -> str:
         """Where records go."""
-        return self.recognition_bulk_url or self.recognition_url
+        return self.recognition_replace_url or self.recognition_bulk_url or self.recognition_url
 
     @property
     def urls(self) -> list[str]:

@@ -23,18 +23,24 @@ def record_body(media: Media, tag: TagScore) -> bytes:
     return json.dumps(message, ensure_ascii=False).encode()
 
 
+def replace_body(media: Media, model: str, tags: Sequence[TagScore]) -> bytes:
+    """All tags that a model gives a medium, as one item of a replace request; without tags, it takes all away."""
+    listed = [{"tagKey": tag.tag, "similarity": similarity(tag.score)} for tag in tags]
+    return json.dumps({"mediaId": media.wire_id, "model": model, "tags": listed}, ensure_ascii=False).encode()
+
+
 def similarity(score: float) -> str:
     """A score as the contract writes it: Python's format `05.3f`."""
     return f"{score:05.3f}"
 
 
 def bulk_body(records: Sequence[bytes]) -> bytes:
-    """The body of a bulk request, from the bodies of its records."""
+    """The body of a bulk or replace request, from the bodies of its items."""
     return b"[" + b", ".join(records) + b"]"
 
 
 def idempotency_key(ledger: str, body: bytes) -> str:
-    """The key of a bulk request: the same for a request that is sent again, another for other records or ledgers.
+    """The key of a bulk or replace request: the same for one that is sent again, another for other records or ledgers.
 
     `ledger` is the ledger's own identity, without which a second ledger would be answered with the first one's yes.
     """
@@ -73,7 +79,11 @@ def _read_item(reply: Reply, item: object) -> Media:
     url = item.get("storageUrl")
     # Half a surrogate pair is a legal JSON string that no file name, database or terminal can hold.
     text = url.encode("utf-8", "backslashreplace").decode() if isinstance(url, str) else ""
-    return Media(number, text, wire_id if isinstance(wire_id, str) else number)
+    # Not `version`: entities of many services carry one that counts their changes, our own tags among them.
+    version = item.get("fileVersion")
+    told = isinstance(version, str | int) and not isinstance(version, bool)
+    wire_id = wire_id if isinstance(wire_id, str) else number
+    return Media(number, text, wire_id, reply.clean(str(version)) if told else None)
 
 
 def _unreadable(reply: Reply, what: str) -> ApiError:

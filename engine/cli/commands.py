@@ -74,6 +74,9 @@ COMMANDS = {
     "export": Command(
         "service.cli", "export_main", "Write the embedded library's tags as JSON Lines, CSV or .txt.", extra="service"
     ),
+    "move": Command(
+        "service.cli", "move_main", "Take a library's tags along to the folder's new name or place.", extra="service"
+    ),
     "bench": Command(
         "bench.cli", "main", "Measure images/s and memory, side by side with the original.", extra="bench"
     ),

@@ -21,8 +21,8 @@ from engine.ledger.schema import must_exist
 from engine.types import Outcome
 
 FLAGS = (
-    "segment_url", "recognition_url", "recognition_bulk_url", "state", "token_file", "ca_file", "connections",
-    "timeout", "chunk_records", "chunk_bytes", "ok_codes", "give_up_after", "verbose",
+    "segment_url", "recognition_url", "recognition_bulk_url", "recognition_replace_url", "state", "token_file",
+    "ca_file", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes", "give_up_after", "verbose",
 )  # fmt: skip
 
 

@@ -24,18 +24,26 @@ APP = "deepdanbooru-engine"
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where media come from and tags go to; `service` names the catalogue whose media a ledger speaks of."""
+    """Where media come from and tags go to.
+
+    Attributes:
+        service: names the catalogue whose media a ledger speaks of.
+        formerly: how its name began in ledgers of older engines, where that was another one.
+    """
 
     service: str
     api: ApiConfig
     token: Token
     storage: str
     state: Path
+    formerly: str | None = None
 
 
 @contextmanager
 def endpoints(settings: RunConfig) -> Iterator[Endpoints]:
     """The media API and the storage: those named, or the embedded service for a folder."""
+    if settings.db and not settings.library:
+        raise ConfigError("--db is the database of a library: it needs --library FOLDER")
     with ExitStack() as stack:
         where = _embedded(settings, stack) if settings.library else named_endpoints(settings)
         if settings.dry_run:
@@ -56,7 +64,8 @@ def state_file(settings: RunConfig) -> Path:
     if settings.state:
         return settings.state
     if settings.library:
-        return library_state(import_function("service.database", "default_path", "service")(settings.library))
+        default_path = import_function("service.database", "default_path", "service")
+        return library_state(settings.db or default_path(settings.library))
     if settings.segment_url:
         return default_state(settings.segment_url)
     raise ConfigError("which ledger? Give --state FILE, --segment-url URL or --library FOLDER, as in the run")
@@ -74,13 +83,19 @@ def named_endpoints(settings: RunConfig, *, storage_needed: bool = True) -> Endp
         for flag, value in (("--segment-url", settings.segment_url), ("--storage", settings.storage))
         if storage_needed and not value
     ]
-    post_url = settings.recognition_bulk_url or settings.recognition_url
+    post_url = settings.recognition_replace_url or settings.recognition_bulk_url or settings.recognition_url
     if not post_url:
-        missing.append("--recognition-url or --recognition-bulk-url")
+        missing.append("--recognition-url, --recognition-bulk-url or --recognition-replace-url")
     if missing or not post_url:
         raise ConfigError(f"{', '.join(missing)} missing; or give --library FOLDER to do without a media service")
     segment = settings.segment_url or post_url
-    api = _api(settings, segment, settings.recognition_url or "", settings.recognition_bulk_url)
+    api = _api(
+        settings,
+        segment,
+        settings.recognition_url or "",
+        settings.recognition_bulk_url,
+        settings.recognition_replace_url,
+    )
     token = api_token(settings.token_file)
     return Endpoints(shown_url(segment), api, token, settings.storage or "", state_file(settings))
 
@@ -88,7 +103,7 @@ def named_endpoints(settings: RunConfig, *, storage_needed: bool = True) -> Endp
 def _embedded(settings: RunConfig, stack: ExitStack) -> Endpoints:
     service = import_function("service.embedded", "embedded", "service")
     try:
-        running = stack.enter_context(service(settings.library, model=settings.model))
+        running = stack.enter_context(service(settings.library, db=settings.db, model=settings.model))
     except Exception as error:
         if isinstance(error, cast(type[Exception], import_function("service.errors", "ServiceError", "service"))):
             raise ConfigError(str(error)) from None
@@ -101,17 +116,32 @@ def library_endpoints(settings: RunConfig, running: Any) -> Endpoints:  # noqa: 
     """Those of an embedded service that runs (`service.embedded.Running`)."""
     if settings.segment_url or settings.storage:
         raise ConfigError("--library brings its own media API and storage: leave --segment-url and --storage out")
-    api = _api(settings, running.segment_url, running.recognition_url, running.recognition_bulk_url)
-    state = settings.state or library_state(running.db)
-    service_name = f"the library {settings.library.resolve()}" if settings.library else running.url
-    return Endpoints(service_name, api, Token(running.token), str(settings.library), state)
+    api = _api(
+        settings,
+        running.segment_url,
+        running.recognition_url,
+        running.recognition_bulk_url,
+        running.recognition_replace_url,
+    )
+    # Before libraries had an identity, their ledgers named the folder. A ledger beside the database is the library's
+    # own, wherever the folder lies now.
+    formerly = "the library " if settings.state is None else f"the library {cast(Path, settings.library).resolve()}"
+    return Endpoints(
+        f"library {running.identity}",
+        api,
+        Token(running.token),
+        str(settings.library),
+        settings.state or library_state(running.db),
+        formerly,
+    )
 
 
-def _api(settings: RunConfig, segment: str, single: str, bulk: str | None) -> ApiConfig:
+def _api(settings: RunConfig, segment: str, single: str, bulk: str | None, replace: str | None) -> ApiConfig:
     return ApiConfig(
         segment_url=segment,
         recognition_url=single,
         recognition_bulk_url=bulk,
+        recognition_replace_url=replace,
         timeout_s=settings.timeout,
         connections=settings.connections,
         ok_codes=settings.ok_codes,

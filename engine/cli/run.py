@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +19,10 @@ from engine.cli.dump import dump_on_signal
 from engine.cli.endpoints import Endpoints, endpoints
 from engine.cli.settings import load, options
 from engine.cli.sinks import open_sinks
-from engine.config import RunConfig
+from engine.config import WAITS, RunConfig
 from engine.errors import ConfigError
 from engine.families import family_of
-from engine.fingerprint import choose, fingerprint, hold, hold_service
+from engine.fingerprint import Fixed, choose, fingerprint, hold, hold_service
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
@@ -30,9 +31,14 @@ from engine.model.open import open_session, session_config
 from engine.pipeline import Parts, Pipeline
 from engine.report.progress import ProgressLine
 from engine.report.summary import Summary
-from engine.stages.source import last_id
+from engine.stages.source import MediaList, last_id
 from engine.storage import open_storage
-from engine.types import Outcome
+from engine.types import Media, Outcome
+
+ALL = ("*",)
+"""All media are to be tagged again, as against those that are named."""
+LIBRARY_WAITS = replace(WAITS, full_sweep=60.0)
+"""A library of our own is listed in a second or two: a picture that was replaced need not wait for an hour."""
 
 LOST = (
     "the state file {} was deleted or replaced during the run: what this run did is not kept, and what still waited "
@@ -45,18 +51,22 @@ def run(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:
-    _run(config, flags, again=False)
+    _run(config, flags)
 
 
 @options(RunConfig)
 def retag(
+    media: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these: media ids, storage keys, or files of the library. [default: all]"),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:
-    _run(config, flags, again=True)
+    _run(config, flags, again=media or ALL)
 
 
-def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
+def _run(config: Path | None, flags: Mapping[str, Any], *, again: Sequence[str] = ()) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
         log_to_stderr(settings.verbose)
@@ -69,10 +79,11 @@ def _run(config: Path | None, flags: Mapping[str, Any], *, again: bool) -> None:
         raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
 
 
-def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again: bool = False) -> Summary:
+def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again: Sequence[str] = ()) -> Summary:
     """Build the engine, run it to the end of the catalogue, empty the outbox; the run in figures.
 
-    `again` makes all media of the ledger pending first, and takes the settings as its new fingerprint.
+    `again` names media that are tagged once more, and no others. `ALL` makes all media of the ledger pending first, and
+    takes the settings as its new fingerprint.
     """
     for sentence in warnings(where.api, where.token):
         say(f"warning: {sentence}")
@@ -80,20 +91,19 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
     with ExitStack() as stack:
         storage = open_storage(where.storage)
         ledger = stack.enter_context(Ledger(where.state, on_error=stop.set))
-        hold_service(ledger, where.service, moved=settings.moved)
+        hold_service(ledger, where.service, moved=settings.moved, formerly=where.formerly)
         fixed = choose(ledger, model, settings.precision, settings.threshold)
-        if not again:
+        if again is not ALL:
             hold(ledger, fingerprint(model, fixed))
+            ledger.name_model(model.project)
         family = family_of(model.preprocessing)
         session = open_session(model, fixed.precision, session_config(settings))
-        if again:  # only now, when the new model is known to work
-            count = ledger.begin_again(fingerprint(model, fixed))
-            say(f"{count:,} media will be tagged again; the service keeps tags that they no longer get")
-        say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
         api = MediaApi(where.api, where.token, stop, book=ledger)
         stack.callback(api.close)
+        chosen = _begin_again(ledger, model, fixed, settings, api, again) if again else None
+        say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
         parts = Parts(
-            catalogue=api,
+            catalogue=chosen or api,
             storage=storage,
             family=family,
             session=session,
@@ -101,10 +111,11 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             books=ledger,
             sinks=open_sinks(settings, ledger, api, stop),
         )
-        pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox())
+        waits = LIBRARY_WAITS if settings.library else WAITS
+        pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox(), waits=waits)
         stack.enter_context(dump_on_signal(pipeline.meters, ledger.counts))
         began = time.monotonic()
-        interrupted = _work(settings, pipeline, partial(last_id, api), stop)
+        interrupted = _work(settings, pipeline, partial(last_id, parts.catalogue), stop)
         for sink in parts.sinks:
             pipeline.tally.add(**sink.figures())
         if not ledger.is_there():
@@ -123,6 +134,50 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             refused_records=ledger.count_refused(),
             interrupted=interrupted,
         )
+
+
+def _begin_again(
+    ledger: Ledger, model: Model, fixed: Fixed, settings: RunConfig, api: MediaApi, again: Sequence[str]
+) -> MediaList | None:
+    """Make media pending, now that the model is known to work; those that are named, or None for all."""
+    chosen = None
+    if again is ALL:
+        count = ledger.begin_again(fingerprint(model, fixed), model.project)
+    else:
+        chosen = MediaList(_find(api, settings, again))
+        ledger.admit(chosen.media)
+        ledger.retry(chosen.media).result()
+        count = len(chosen.media)
+    what_happens = (
+        "what they no longer get is taken away"
+        if api.config.recognition_replace_url
+        else "the service keeps tags that they no longer get, for it has no address that replaces them "
+        "(--recognition-replace-url)"
+    )
+    say(f"{count:,} media will be tagged again; {what_happens}")
+    return chosen
+
+
+def _find(api: MediaApi, settings: RunConfig, names: Sequence[str]) -> list[Media]:
+    """The media of the catalogue that are named by id, storage key or file. Raises `ConfigError` for one not there."""
+    missing = {_as_key(name, settings.library): name for name in names}
+    found, start = [], 0
+    while missing and (page := api.segment(start, settings.segment_size)):
+        for media in page:
+            keys = {str(media.id), media.storage_url} & missing.keys()
+            found += [media] if keys else []
+            for key in keys:
+                del missing[key]
+        start = page[-1].id + 1
+    if missing:
+        raise ConfigError(f"the catalogue lists no {next(iter(missing.values()))}: name an id or a storage key of it")
+    return found
+
+
+def _as_key(name: str, library: Path | None) -> str:
+    """A file of the library as its storage key; what is none, as it is."""
+    root, file = library and library.resolve(), Path(name).resolve()
+    return file.relative_to(root).as_posix() if root and file.is_file() and file.is_relative_to(root) else name
 
 
 def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | None], stop: Stop) -> bool:

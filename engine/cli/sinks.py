@@ -6,6 +6,7 @@ from engine.api.client import MediaApi
 from engine.config import RunConfig
 from engine.delivery.chunks import Limits
 from engine.delivery.loop import Delivery
+from engine.errors import LedgerError
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.sink import Sink
@@ -13,6 +14,11 @@ from engine.sink import Sink
 
 def media_api(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> Delivery:
     """The delivery to the media API: always there."""
+    if api.config.recognition_replace_url and not ledger.models():
+        raise LedgerError(
+            f"the state file {ledger.path} does not say which model gave its tags, so none can be replaced: "
+            "start `engine run` once, or leave --recognition-replace-url out"
+        )
     limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
     return Delivery(ledger, api, limits, on_fatal=stop.set)
 

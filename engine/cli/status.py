@@ -29,7 +29,7 @@ PARTLY = "This is the part of the catalogue that was listed so far: no run has c
 WHOLLY = "The whole catalogue was last listed on {:%Y-%m-%d at %H:%M}; what came later is not counted."
 
 
-@options(RunConfig, "state", "segment_url", "library", "json_output")
+@options(RunConfig, "state", "segment_url", "library", "db", "json_output")
 def status(
     reasons: Annotated[int, typer.Option(help="Show so many failed and rejected media with their reasons.")] = 10,
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,

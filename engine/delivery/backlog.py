@@ -17,6 +17,7 @@ class Backlog:
         read: `read(after, limit)` gives rows of the outbox with seq > after, ascending.
         read_sample: `read_sample(count, without)` gives up to `count` rows from as many parts of the outbox.
         limits: of one request.
+        pack: makes of a row what travels.
         linger_s: how long media wait for more before a request goes half full. It costs no throughput, as tagging does
             not wait for the delivery, and spares a slow service most of its requests.
         read_ahead: rows of the outbox that are read at a time.
@@ -29,6 +30,7 @@ class Backlog:
         read: Callable[[int, int], list[OutboxItem]],
         read_sample: Callable[[int, Collection[int]], list[OutboxItem]],
         limits: Limits,
+        pack: Callable[[OutboxItem], Entry] = Entry.of,
         *,
         linger_s: float = 0.5,
         read_ahead: int = 500,
@@ -39,6 +41,7 @@ class Backlog:
         self.sampling = False
         self._read_outbox = read
         self._read_sample = read_sample
+        self._pack = pack
         self._linger_s = linger_s
         self._read_ahead = read_ahead
         self._most_put_off = most_put_off
@@ -131,7 +134,7 @@ class Backlog:
         if len(self._read) < self.limits.records:
             items = self._read_outbox(self._last_seq, self._read_ahead)
             self._last_seq = items[-1].seq if items else self._last_seq
-            self._read.extend(Entry.of(item) for item in items if item.seq not in self._sampled)
+            self._read.extend(self._pack(item) for item in items if item.seq not in self._sampled)
         if self._lingers(now) and not hurry:
             return None
         self._lingering_since = None
@@ -141,21 +144,21 @@ class Backlog:
             entries.append(entry)
         if not entries:
             return None
-        return Chunk(tuple(entries), sent=entries[0].item.sent if len(entries) == 1 else 0)
+        return Chunk(tuple(entries), sent=entries[0].sent if len(entries) == 1 else 0)
 
     def _next_of_sample(self) -> Chunk | None:
         if not self._sample and len(self._sampled) < self._most_sampled:
             self._sample.extend(self._read_sample(self._most_sampled - len(self._sampled), self._sampled))
         if not self._sample:
             return None
-        entry = Entry.of(self._sample.popleft())
+        entry = self._pack(self._sample.popleft())
         self._sampled.add(entry.item.seq)
         self._in_chunks.add(entry.item.media.id)
-        return Chunk((entry,), sent=entry.item.sent)
+        return Chunk((entry,), sent=entry.sent)
 
     def _lingers(self, now: float) -> bool:
         """Whether what was read is less than a chunk, and has not waited long."""
-        if not self._read or sum(len(entry.records) for entry in self._read) >= self.limits.records:
+        if not self._read or sum(entry.count for entry in self._read) >= self.limits.records:
             return False
         if self._lingering_since is None:
             self._lingering_since = now

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from engine.api.answers import Rejection
-from engine.api.messages import record_body
+from engine.api.messages import record_body, replace_body
 from engine.delivery.entries import tags_of
 from engine.delivery.policy import History
 from engine.errors import ApiError
@@ -35,11 +35,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Entry:
-    """A medium of the outbox, with its records as they travel."""
+    """A medium of the outbox, with its records as they travel.
+
+    Attributes:
+        records: what can be sent apart: a body a record; where tags are replaced, one body with all of them.
+        count: how many records it is towards the limit of a request.
+        whole: whether its tags are replaced and so travel together: half of them would take the other half away.
+    """
 
     item: OutboxItem
     tags: tuple[TagScore, ...]
     records: tuple[bytes, ...]
+    count: int
+    whole: bool = False
 
     @cached_property
     def size(self) -> int:
@@ -49,7 +57,20 @@ class Entry:
     @classmethod
     def of(cls, item: OutboxItem) -> "Entry":
         tags = tags_of(item.entry)
-        return cls(item, tags, tuple(record_body(item.media, tag) for tag in tags))
+        return cls(item, tags, tuple(record_body(item.media, tag) for tag in tags), len(tags))
+
+    @classmethod
+    def replacing(cls, item: OutboxItem, models: Sequence[str]) -> "Entry":
+        """These tags in place of all that any of `models` gave the medium before; the last of them gave these."""
+        tags = tags_of(item.entry)
+        bodies = [replace_body(item.media, former, ()) for former in models[:-1]]
+        bodies.append(replace_body(item.media, models[-1], tags))
+        return cls(item, tags, (b", ".join(bodies),), len(bodies) + len(tags), whole=True)
+
+    @property
+    def sent(self) -> int:
+        """How many of its records were answered with yes by an earlier run."""
+        return 0 if self.whole else self.item.sent
 
 
 @dataclass(eq=False)
@@ -73,6 +94,11 @@ class Chunk:
     def alone(self) -> bool:
         """Whether it is one medium."""
         return len(self.entries) == 1
+
+    @property
+    def count(self) -> int:
+        """How many records it is towards the limit of a request."""
+        return sum(entry.count for entry in self.entries)
 
     @cached_property
     def records(self) -> tuple[bytes, ...]:
@@ -102,13 +128,13 @@ class Chunk:
         self.rejected.append((self.entries[0].item.seq, None, reason))
 
     def reject_record(self, reason: str) -> None:
-        """Give up the next record of the only medium."""
+        """Give up what is to be sent next of the only medium: a record, or all of it where it travels whole."""
         entry = self.entries[0]
-        self.rejected.append((entry.item.seq, entry.tags[self.sent].tag, reason))
+        self.rejected.append((entry.item.seq, None if entry.whole else entry.tags[self.sent].tag, reason))
         self.sent += 1
 
     def book(self, rejections: Sequence[Rejection], count: int, url: str) -> int:
-        """Note that the next `count` records were answered with yes, except these; return how many are stored.
+        """Note that `count` more of `records` were answered with yes, except these; return how many tags are stored.
 
         A rejection of a record that was not sent counts for nothing. Raises `ApiError` for a medium that was not sent:
         what else the service misread, nobody knows.
@@ -127,19 +153,21 @@ class Chunk:
         whole = {seq for seq, tag in refused if tag is None}
         lost = sum(seq not in whole for seq, _ in refused)
         lost += sum(len(self._next_tags(entry, count)) for entry in self.entries if entry.item.seq in whole)
+        answered = sum(len(self._next_tags(entry, count)) for entry in self.entries)
         self.rejected += [(seq, tag, reason) for (seq, tag), reason in refused.items()]
         self.sent = len(self.records) if self.alone and whole else self.sent + count
-        return count - lost
+        return answered - lost
 
     def _next_tags(self, entry: Entry, count: int) -> tuple[TagScore, ...]:
-        """The tags of this medium among the next `count` records."""
-        return entry.tags[self.sent : self.sent + count] if self.alone else entry.tags
+        """The tags of this medium among the next `count` of `records`."""
+        in_part = self.alone and not entry.whole
+        return entry.tags[self.sent : self.sent + count] if in_part else entry.tags
 
     def close(self) -> None:
         """All is answered: a medium that lost every record is rejected as a whole."""
         for entry in self.entries:
             reasons = [reason for seq, tag, reason in self.rejected if seq == entry.item.seq and tag is not None]
-            if reasons and len(reasons) == len(entry.records):
+            if reasons and len(reasons) == len(entry.tags):
                 self.rejected.append((entry.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
 
 
@@ -147,7 +175,7 @@ def fill(waiting: deque[Entry], limits: Limits, may_go: Callable[[Entry], bool] 
     """Take the next request's media off the left: in order, whole, within the limits (one larger medium goes alone)."""
     records = size = 0
     while waiting and may_go(waiting[0]):
-        records += len(waiting[0].records)
+        records += waiting[0].count
         size += waiting[0].size
         if size != waiting[0].size and (records > limits.records or size > limits.bytes):
             return

@@ -5,9 +5,14 @@ import json
 from engine.types import Tagged, TagScore
 
 
-def entry(tagged: Tagged) -> str | None:
-    """`[[tag, score], ...]` in the order of the model's tags; None for a picture without tags: nothing is posted."""
-    return json.dumps(tagged.tags, ensure_ascii=False, separators=(",", ":")) if tagged.tags else None
+def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
+    """`[[tag, score], ...]` in the order of the model's tags.
+
+    None for a picture without tags, of which nothing is posted, unless it `replaces` tags: having none is a result too.
+    """
+    if not (tagged.tags or replaces):
+        return None
+    return json.dumps(tagged.tags, ensure_ascii=False, separators=(",", ":"))
 
 
 def tags_of(entry: str | bytes) -> tuple[TagScore, ...]:

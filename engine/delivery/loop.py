@@ -23,7 +23,7 @@ from engine.api.answers import NotNow, shown_url
 from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, idempotency_key
 from engine.delivery.backlog import Backlog
-from engine.delivery.chunks import Chunk, Limits, Rejected
+from engine.delivery.chunks import Chunk, Entry, Limits, Rejected
 from engine.delivery.entries import entry
 from engine.delivery.policy import (
     Decision,
@@ -92,12 +92,14 @@ class Delivery:
         self._api = api
         self._url = shown_url(config.post_url)
         self._on_fatal = on_fatal
-        self._bulk = config.recognition_bulk_url is not None  # else one record a request
+        self._replaces = config.recognition_replace_url is not None  # all tags of a medium, in place of its old ones
+        self._bulk = self._replaces or config.recognition_bulk_url is not None  # else one record a request
         self._most_of_a_medium = sys.maxsize if self._bulk else 1  # records of a single medium in one request
         self._backlog = Backlog(
             partial(ledger.outbox, SINK),
             partial(ledger.outbox_sample, SINK),
             (limits or Limits()) if self._bulk else Limits(records=1),
+            partial(Entry.replacing, models=ledger.models()) if self._replaces else Entry.of,
         )
         self._policy = DeliveryPolicy(
             self._url, config.backoff, config.connections, said_yes=api.has_said_yes(config.post_url)
@@ -117,8 +119,8 @@ class Delivery:
     # What other threads call.
 
     def entry(self, tagged: Tagged) -> str | None:
-        """Its tags with their scores; None for a picture without tags."""
-        return entry(tagged)
+        """Its tags with their scores; None for a picture without tags, unless that is to replace some."""
+        return entry(tagged, replaces=self._replaces)
 
     def figures(self) -> Mapping[str, int]:
         """What it did in this run, by the names of `Tally`."""
@@ -249,7 +251,7 @@ class Delivery:
             chunk.history,
             alone=chunk.alone,
             whole=len(records) == len(chunk.records),
-            records=len(records),
+            records=len(records) if chunk.alone else chunk.count,
             others=others,
             now=self._now(),
         )

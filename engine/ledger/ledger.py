@@ -18,7 +18,7 @@ from pathlib import Path
 from engine.errors import LedgerError
 from engine.files import make_private
 from engine.ledger.deaths import ALONE_FROM, UnderDecoding
-from engine.ledger.schema import LedgerView, OutboxItem, create, damaged, explained
+from engine.ledger.schema import Known, LedgerView, OutboxItem, create, damaged, explained
 from engine.ledger.writer import Writer
 from engine.types import Entry, FileState, Media, Outcome, Tagged
 
@@ -109,11 +109,14 @@ class Ledger(LedgerView):
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         """Take in a page of the catalogue; return those of it that are still to be tagged, in order.
 
-        Media at one of the outcomes `again` are tagged once more. An id with another storageUrl than before is another
-        file: it becomes pending again, and records of the old file that were not yet posted are dropped.
+        Media at one of the outcomes `again` are tagged once more. An id with another storageUrl or version than before
+        is another file: it becomes pending again, and records of the old file that were not yet posted are dropped.
         """
         known = self.find(media.id for media in page)
-        new = [media for media in page if media.id not in known or known[media.id][0] != media.storage_url]
+        new = [media for media in page if media.id not in known or known[media.id].is_other_file(media)]
+        told = [(m.version, m.id) for m in page if m.version and m.id in known and known[m.id].version is None]
+        if told:  # an older engine did not keep it, or the service is new to telling it
+            self._writer.submit(lambda c: _many(c, "UPDATE media SET version = ? WHERE id = ?", told))
         if new:
             now = time.time()
             dropped = 0
@@ -124,26 +127,44 @@ class Ledger(LedgerView):
 
             self._settle(change, lambda: dropped).result()
         fresh = {media.id for media in new}
-        once_more = [m for m in page if m.id not in fresh and known[m.id][1] in again]
+        once_more = [m for m in page if m.id not in fresh and known[m.id].outcome in again]
         if once_more:
             self.retry(once_more).result()
             fresh |= {media.id for media in once_more}
-        return [m for m in page if m.id in fresh or known[m.id][1] is Outcome.PENDING]
+        return [m for m in page if m.id in fresh or known[m.id].outcome is Outcome.PENDING]
 
     def retry(self, media: Sequence[Media]) -> Future[None]:
-        """Make these media pending again."""
+        """Make these media pending again; what of them is in the outbox is dropped."""
         rows = [(time.time(), item.id) for item in media]
-        return self._writer.submit(
-            lambda c: _many(c, "UPDATE media SET outcome = 'pending', reason = NULL, changed = ? WHERE id = ?", rows)
-        )
+        dropped = 0
 
-    def begin_again(self, fingerprint: Mapping[str, str]) -> int:
-        """Make all media pending but those that are no pictures, under a new fingerprint. How many there are."""
+        def change(connection: sqlite3.Connection) -> None:
+            nonlocal dropped
+            dropped = _drop(connection, media)
+            _many(connection, "UPDATE media SET outcome = 'pending', reason = NULL, changed = ? WHERE id = ?", rows)
+
+        return self._settle(change, lambda: dropped)
+
+    def name_model(self, name: str) -> None:
+        """From here on this model gives the tags."""
+        if self.models()[-1:] != (name,):
+            self.set_meta(self._naming(name))
+
+    def _naming(self, model: str) -> dict[str, str]:
+        former = [name for name in self.models() if name != model]
+        return {"models": json.dumps([*former, model], ensure_ascii=False)}
+
+    def begin_again(self, fingerprint: Mapping[str, str], model: str) -> int:
+        """Make all media pending but those that are no pictures, under a new fingerprint. How many there are.
+
+        `model`: the name of the model that will give the tags.
+        """
+        meta = [*fingerprint.items(), *self._naming(model).items()]
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM outbox")
             connection.execute("DELETE FROM refused")
-            _many(connection, "INSERT OR REPLACE INTO meta VALUES (?, ?)", list(fingerprint.items()))
+            _many(connection, "INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
             connection.execute("UPDATE media SET outcome = 'pending', reason = NULL WHERE outcome <> 'skipped'")
 
         self._writer.submit(change).result()
@@ -158,21 +179,25 @@ class Ledger(LedgerView):
     def store(self, tagged: Sequence[Tagged], entries: Mapping[str, Sequence[Entry | None]]) -> Future[None]:
         """A batch's results, in one transaction. `entries`: what goes to each sink, by its name, in the batch's order.
 
-        A medium of which nothing goes anywhere is done.
+        A medium of which nothing goes anywhere is done. One whose file was replaced on the way stays pending.
         """
         now = time.time()
-        rows = [
-            (sink, item.media.id, entry)
-            for sink, row in entries.items()
-            for item, entry in zip(tagged, row, strict=True)
-            if entry is not None
-        ]
-        waiting = {media_id for _, media_id, _ in rows}
-        outcomes = [
-            (Outcome.OUTBOX if item.media.id in waiting else Outcome.DONE, now, item.media.id) for item in tagged
-        ]
+        waiting: set[int] = set()
 
         def change(connection: sqlite3.Connection) -> None:
+            other = _other_files(connection, [item.media for item in tagged])
+            rows = [
+                (sink, item.media.id, entry)
+                for sink, row in entries.items()
+                for item, entry in zip(tagged, row, strict=True)
+                if entry is not None and item.media.id not in other
+            ]
+            waiting.update(media_id for _, media_id, _ in rows)
+            outcomes = [
+                (Outcome.OUTBOX if item.media.id in waiting else Outcome.DONE, now, item.media.id)
+                for item in tagged
+                if item.media.id not in other
+            ]
             _many(connection, "UPDATE media SET outcome = ?, reason = NULL, changed = ? WHERE id = ?", outcomes)
             _many(connection, "INSERT OR REPLACE INTO outbox (sink, media_id, entry) VALUES (?, ?, ?)", rows)
             self._entered = True
@@ -188,6 +213,8 @@ class Ledger(LedgerView):
         row = (outcome, reason, *(file or (None, None)), time.time(), media.id)
 
         def change(connection: sqlite3.Connection) -> None:
+            if _other_files(connection, [media]):
+                return
             _many(
                 connection,
                 "UPDATE media SET outcome = ?, reason = ?, file_size = ?, file_time = ?, changed = ?, "
@@ -317,15 +344,31 @@ def _said_yes(address: str) -> str:
 
 def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -> int:
     """Make these media pending; the number of those whose old results left the outbox with it."""
+    dropped = _drop(connection, media)
+    _many(
+        connection,
+        "INSERT INTO media (id, wire_id, storage_url, version, outcome, changed) VALUES (?, ?, ?, ?, 'pending', ?) "
+        "ON CONFLICT (id) DO UPDATE SET wire_id = excluded.wire_id, storage_url = excluded.storage_url, "
+        "version = excluded.version, outcome = 'pending', reason = NULL, attempts = 0, changed = excluded.changed",
+        [(item.id, json.dumps(item.wire_id), item.storage_url, item.version, now) for item in media],
+    )
+    return dropped
+
+
+def _other_files(connection: sqlite3.Connection, media: Sequence[Media]) -> set[int]:
+    """Those of these media of which the catalogue has told another file since they were admitted."""
+    known = connection.execute(
+        f"SELECT id, storage_url, outcome, version FROM media WHERE id IN {_LIST}",
+        (json.dumps([item.id for item in media]),),
+    )
+    now = {row[0]: Known(row[1], Outcome(row[2]), row[3]) for row in known}
+    return {item.id for item in media if item.id in now and now[item.id].is_other_file(item)}
+
+
+def _drop(connection: sqlite3.Connection, media: Sequence[Media]) -> int:
+    """Take what there is of these media out of the outbox; the number of those of which there was something."""
     ids = json.dumps([item.id for item in media])
     sql = f"SELECT count(DISTINCT media_id) FROM outbox WHERE media_id IN {_LIST}"
     dropped = int(connection.execute(sql, (ids,)).fetchone()[0])
     connection.execute(f"DELETE FROM outbox WHERE media_id IN {_LIST}", (ids,))
-    _many(
-        connection,
-        "INSERT INTO media (id, wire_id, storage_url, outcome, changed) VALUES (?, ?, ?, 'pending', ?) "
-        "ON CONFLICT (id) DO UPDATE SET wire_id = excluded.wire_id, storage_url = excluded.storage_url, "
-        "outcome = 'pending', reason = NULL, attempts = 0, changed = excluded.changed",
-        [(item.id, json.dumps(item.wire_id), item.storage_url, now) for item in media],
-    )
     return dropped

@@ -60,6 +60,8 @@ CREATE INDEX outbox_by_sink ON outbox (sink, seq);
     """
 CREATE TABLE deaths (media_id INTEGER PRIMARY KEY REFERENCES media (id), count INTEGER NOT NULL);
 """,
+    # To 4: the version of the file that the catalogue told, to notice that it was replaced.
+    "ALTER TABLE media ADD COLUMN version TEXT",
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -74,6 +76,19 @@ class OutboxItem(NamedTuple):
     media: Media
     entry: Entry
     sent: int
+
+
+class Known(NamedTuple):
+    """What the ledger knows of one medium."""
+
+    storage_url: str
+    outcome: Outcome
+    version: str | None
+
+    def is_other_file(self, media: Media) -> bool:
+        """Whether the catalogue tells of another file now. One of which it tells no version has not changed."""
+        told = self.version is not None and media.version is not None
+        return self.storage_url != media.storage_url or (told and self.version != media.version)
 
 
 class LedgerView:
@@ -105,13 +120,23 @@ class LedgerView:
         rows = self._read("SELECT value FROM meta WHERE key = ?", (key,), str)
         return rows[0] if rows else None
 
-    def find(self, ids: Iterable[int]) -> dict[int, tuple[str, Outcome]]:
-        """The storageUrl and outcome of the media that are known, by id."""
+    def models(self) -> tuple[str, ...]:
+        """The names of the models that gave tags to this ledger's media, in order: the last one is in use."""
+        try:
+            return tuple(json.loads(self.meta("models") or "[]"))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.path, error) from error
+
+    def find(self, ids: Iterable[int]) -> dict[int, Known]:
+        """The media that are known, by id."""
         return dict(
             self._read(
-                "SELECT id, storage_url, outcome FROM media WHERE id IN (SELECT value FROM json_each(?))",
+                "SELECT id, storage_url, outcome, version FROM media WHERE id IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(ids)),),  # a list of parameters would be limited, and a service's page is not
-                lambda number, url, outcome: (number, (url, _OUTCOMES.get(outcome) or Outcome(outcome))),
+                lambda number, url, outcome, version: (
+                    number,
+                    Known(url, _OUTCOMES.get(outcome) or Outcome(outcome), version),
+                ),
             )
         )
 

@@ -2,8 +2,10 @@
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Protocol
 
 from engine.config import RunConfig, Waits
@@ -197,14 +199,22 @@ class Source:
         )
 
 
-class FileList:
-    """A catalogue of files that are named one by one: `engine tag`."""
+class MediaList:
+    """A catalogue of media that are named one by one, ascending by id."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._media = [Media(i, name, i) for i, name in enumerate(names)]
+    def __init__(self, media: Sequence[Media]) -> None:
+        self.media = media
 
     def segment(self, start: int, limit: int) -> list[Media]:
-        return self._media[start : start + limit]
+        first = bisect_left(self.media, start, key=attrgetter("id"))
+        return list(self.media[first : first + limit])
+
+
+class FileList(MediaList):
+    """The same of files: `engine tag`."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__([Media(i, name, i) for i, name in enumerate(names)])
 
 
 def last_id(catalogue: Catalogue) -> int | None:

@@ -22,7 +22,7 @@ import java.util.stream.Stream;
 
 /**
  * The media API of deepdanbooru-engine on the JDK alone, to read and to copy from: what an existing service adds to take
- * tags in bulk is {@link #bulk} and {@link TagStore}, some forty lines.
+ * tags in bulk is {@link #bulk} and {@link TagStore}, some forty lines; to let tags go too, {@link #replace}.
  *
  * <p>Run it with {@code MEDIA_TOKEN=secret java MediaService.java FOLDER PORT TAGS.tsv}: it lists the pictures of a
  * folder (ids by the order of their names) and keeps their tags in a file.
@@ -64,14 +64,36 @@ public final class MediaService {
             return new TagRecord(id(map.get("mediaId")), tag, score);
         }
 
-        private static boolean printable(String text) { // half a surrogate pair is legal JSON and cannot be stored
+        static boolean printable(String text) { // half a surrogate pair is legal JSON and cannot be stored
             return text.chars().noneMatch(Character::isISOControl) && StandardCharsets.UTF_8.newEncoder().canEncode(text);
         }
     }
 
+    /** All tags that one model gives one medium now. */
+    record Replacement(long mediaId, String model, List<TagRecord> tags) {
+        static Replacement of(Object json) {
+            if (!(json instanceof Map<?, ?> map) || map.size() != 3 || !(map.get("tags") instanceof List<?> list)) {
+                throw new IllegalArgumentException("a replacement is {mediaId, model, tags}");
+            }
+            if (!(map.get("model") instanceof String model) || model.isEmpty() || !TagRecord.printable(model)) {
+                throw new IllegalArgumentException("model is a printable text");
+            }
+            List<TagRecord> tags = new ArrayList<>();
+            for (Object tag : list) {
+                Map<Object, Object> record = new LinkedHashMap<>(tag instanceof Map<?, ?> cells ? cells : Map.of());
+                record.put("mediaId", map.get("mediaId"));
+                tags.add(TagRecord.of(record));
+            }
+            return new Replacement(id(map.get("mediaId")), model, tags);
+        }
+    }
+
+    /** A tag as it is stored; `model` is empty for one that came by a call that names none. */
+    record Kept(String similarity, String model) {}
+
     /** The tags by (mediaId, tagKey): storing a record again changes nothing. In SQL, see the README. */
     static final class TagStore {
-        private final Map<Long, Map<String, String>> tags = new LinkedHashMap<>();
+        private final Map<Long, Map<String, Kept>> tags = new LinkedHashMap<>();
         private final Path file;
 
         TagStore(Path file) throws IOException {
@@ -79,7 +101,11 @@ public final class MediaService {
             if (Files.exists(file)) {
                 for (String line : Files.readAllLines(file)) {
                     String[] cells = line.split("\t");
-                    keep(new TagRecord(Long.parseLong(cells[0]), cells[1], cells[2]));
+                    if (cells.length == 2) { // taken away
+                        tagsOf(Long.parseLong(cells[0])).remove(cells[1]);
+                    } else {
+                        keep(new TagRecord(Long.parseLong(cells[0]), cells[1], cells[2]), cells.length > 3 ? cells[3] : "");
+                    }
                 }
             }
         }
@@ -88,16 +114,42 @@ public final class MediaService {
         synchronized void upsert(List<TagRecord> records) throws IOException {
             StringBuilder lines = new StringBuilder();
             for (TagRecord record : records) {
-                if (!record.similarity().equals(tags.getOrDefault(record.mediaId(), Map.of()).get(record.tagKey()))) {
+                Kept old = tagsOf(record.mediaId()).get(record.tagKey());
+                if (old == null || !old.similarity().equals(record.similarity())) {
                     lines.append(record.mediaId() + "\t" + record.tagKey() + "\t" + record.similarity() + "\n");
                 }
             }
             Files.writeString(file, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
-            records.forEach(this::keep);
+            records.forEach(record -> keep(record, ""));
         }
 
-        private void keep(TagRecord record) {
-            tags.computeIfAbsent(record.mediaId(), id -> new LinkedHashMap<>()).put(record.tagKey(), record.similarity());
+        /** What each model gave before goes, what it gives now comes: all or none, as in a transaction. */
+        synchronized void replace(List<Replacement> replacements) throws IOException {
+            StringBuilder lines = new StringBuilder();
+            for (Replacement replacement : replacements) {
+                String id = replacement.mediaId() + "\t";
+                tagsOf(replacement.mediaId()).forEach((tag, kept) -> {
+                    if (kept.model().isEmpty() || kept.model().equals(replacement.model())) {
+                        lines.append(id + tag + "\t\n");
+                    }
+                });
+                replacement.tags().forEach(record -> lines.append(
+                        id + record.tagKey() + "\t" + record.similarity() + "\t" + replacement.model() + "\n"));
+            }
+            Files.writeString(file, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+            for (Replacement replacement : replacements) {
+                tagsOf(replacement.mediaId()).values().removeIf(
+                        kept -> kept.model().isEmpty() || kept.model().equals(replacement.model()));
+                replacement.tags().forEach(record -> keep(record, replacement.model()));
+            }
+        }
+
+        private Map<String, Kept> tagsOf(long mediaId) {
+            return tags.computeIfAbsent(mediaId, id -> new LinkedHashMap<>());
+        }
+
+        private void keep(TagRecord record, String model) {
+            tagsOf(record.mediaId()).put(record.tagKey(), new Kept(record.similarity(), model));
         }
     }
 
@@ -165,6 +217,36 @@ public final class MediaService {
         return rejected.isEmpty() ? Answer.ok() : new Answer(207, Map.of("rejected", rejected));
     }
 
+    /** Call 4: for each medium all tags that a model gives it now. One that cannot be stored is rejected as a whole. */
+    Answer replace(Object request) throws IOException {
+        if (!(request instanceof List<?> list)) {
+            throw new IllegalArgumentException("expected a list of replacements");
+        }
+        List<Replacement> good = new ArrayList<>();
+        List<Object> rejected = new ArrayList<>();
+        int records = 0;
+        for (Object item : list) {
+            if (!(item instanceof Map<?, ?> map) || map.get("mediaId") == null) {
+                throw new IllegalArgumentException("expected a list of replacements");
+            }
+            try {
+                Replacement replacement = Replacement.of(item);
+                if (!catalogue.containsKey(replacement.mediaId())) {
+                    throw new IllegalArgumentException("no medium " + replacement.mediaId());
+                }
+                good.add(replacement);
+                records += 1 + replacement.tags().size();
+            } catch (IllegalArgumentException e) {
+                rejected.add(Map.of("mediaId", map.get("mediaId"), "reason", String.valueOf(e.getMessage())));
+            }
+        }
+        if (records > MAX_RECORDS && list.size() > 1) {
+            return new Answer(413, Map.of("code", 413)); // a single medium is taken with any number of tags
+        }
+        store.replace(good);
+        return rejected.isEmpty() ? Answer.ok() : new Answer(207, Map.of("rejected", rejected));
+    }
+
     /** An id comes as a number or as a decimal text, just as it was listed. */
     static long id(Object json) {
         if (json instanceof Long number && number >= 0) {
@@ -227,7 +309,8 @@ public final class MediaService {
         Map<String, Call> calls = Map.of(
                 "/api/segment", service::segment,
                 "/api/recognition", service::single,
-                "/api/recognition/bulk", service::bulk);
+                "/api/recognition/bulk", service::bulk,
+                "/api/recognition/replace", service::replace);
         server.createContext("/", exchange -> service.handle(exchange, request -> new Answer(404, Map.of("code", 404))));
         calls.forEach((path, call) -> server.createContext(path, exchange -> service.handle(exchange,
                 exchange.getRequestURI().getPath().equals(path) ? call : request -> new Answer(404, Map.of("code", 404)))));

@@ -28,6 +28,7 @@ export class Picture {
       if (by) step(by);
       if (event.key === "z") this.#zoom(!this.#actual);
     });
+    byId("again").addEventListener("click", () => this.#tagAgain());
     byId("zoom").addEventListener("click", () => this.#zoom(!this.#actual));
     this.#pane.addEventListener("click", (event) => this.#dragged || this.#zoom(!this.#actual, event));
     this.#pane.addEventListener("pointerdown", (event) => this.#drag(event));
@@ -63,6 +64,8 @@ export class Picture {
     byId("name").textContent = path;
     byId("size").textContent = "";
     byId("original").href = `/picture/${id}`;
+    byId("again").textContent = "Tag again";
+    byId("again").disabled = false;
     this.#image.alt = path;
     this.#image.style.backgroundImage = `url("/thumb/${id}")`;
     this.#image.src = NOT_SHOWN_BY_BROWSERS.test(path) ? `/thumb/${id}?size=large` : `/picture/${id}`;
@@ -87,6 +90,14 @@ export class Picture {
       );
     });
     return make("section", {}, make("h3", { class: colour(name) }, name), make("ul", {}, ...rows));
+  }
+
+  async #tagAgain() {
+    const id = this.#shown;
+    const { ok } = await fetch(`/page/pictures/${id}/again`, { method: "POST" });
+    if (this.#shown !== id) return;
+    byId("again").textContent = ok ? "Will be tagged again" : "It is not there any more";
+    byId("again").disabled = true;
   }
 
   get #actual() {

@@ -16,7 +16,7 @@ from engine.types import Media, TagScore
 from tests.docs.pages import ROOT, Page
 from tests.support.delivery import TOKEN, Bench
 from tests.support.ledgers import tagged
-from tests.support.media_server import BULK, SEGMENT, SINGLE, MediaServer, Request, always
+from tests.support.media_server import BULK, REPLACE, SEGMENT, SINGLE, MediaServer, Request, always
 from tests.support.media_server import Reply as ServerReply
 
 PAGE = Page.read(ROOT / "docs" / "media-api.md")
@@ -66,7 +66,7 @@ def replaying(shown: Message, path: str) -> MediaServer:
 
 def test_the_page_shows_each_call() -> None:
     shown = [content.splitlines()[0] for language, content in PAGE.blocks if language == "http"]
-    assert shown[::2] == [f"POST {path} HTTP/1.1" for path in (SEGMENT, SINGLE, BULK)]
+    assert shown[::2] == [f"POST {path} HTTP/1.1" for path in (SEGMENT, SINGLE, BULK, REPLACE)]
     assert all(re.fullmatch(r"HTTP/1.1 2\d\d [\w -]+", line) for line in shown[1::2])
 
 
@@ -100,6 +100,19 @@ def test_the_recognition_in_bulk(tmp_path) -> None:
         girl, hair, red = TagScore("1girl", 0.9984), TagScore("long_hair", 0.987), TagScore("赤髪", 0.5116)
         bench.put([tagged(ONE, girl, hair), tagged(SEVEN, red)])
         bench.deliver()
+        assert bench.counts() == {"done": 1, "rejected": 1}
+        assert ledger.refused() == [(1, "long_hair", "this tag is locked")]
+    is_as_shown(server.posts()[0], request)
+    assert server.violations == []
+
+
+def test_the_replacing_of_all_tags_of_a_medium(tmp_path) -> None:
+    request, answer = exchange(REPLACE)
+    with Ledger(tmp_path / "state.db") as ledger, replaying(answer, REPLACE) as server:
+        ledger.name_model("deepdanbooru-v3")
+        bench = Bench(ledger, server)
+        bench.put([tagged(ONE, TagScore("1girl", 0.9984), TagScore("long_hair", 0.987)), tagged(SEVEN)], replaces=True)
+        bench.deliver(replace=True)
         assert bench.counts() == {"done": 1, "rejected": 1}
         assert ledger.refused() == [(1, "long_hair", "this tag is locked")]
     is_as_shown(server.posts()[0], request)

@@ -107,7 +107,7 @@ def test_a_malformed_segment_request_is_refused(idle, body):
     assert idle.post("/media/segment", json=body).status_code == 422
 
 
-@pytest.mark.parametrize("path", ["segment", "recognition", "recognition/bulk"])
+@pytest.mark.parametrize("path", ["segment", "recognition", "recognition/bulk", "recognition/replace"])
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer", "Basic eDp5", "Bearer \xe9"])
 def test_every_call_wants_the_token(idle, path, authorization):
     headers = {b"Authorization": authorization.encode("latin-1")} if authorization else {}
@@ -154,5 +154,6 @@ def test_concurrent_writers_lose_nothing(running: Running, ids):
 
 def test_the_openapi_document_tells_the_contract_alone(http):
     document = http.get("/openapi.json").json()
-    assert set(document["paths"]) == {"/media/segment", "/media/recognition", "/media/recognition/bulk"}
+    calls = ("segment", "recognition", "recognition/bulk", "recognition/replace")
+    assert set(document["paths"]) == {f"/media/{call}" for call in calls}
     assert all(call["post"]["security"] for call in document["paths"].values())

@@ -108,7 +108,7 @@ def test_empty_search_and_the_documentation(running, tagged, page, expect):
     page.get_by_role("button", name="Clear the search").click()
     expect(page.locator(".card")).to_have_count(len(NAMES))
     page.goto(f"{running.url}/docs")
-    expect(page.locator("#calls section")).to_have_count(3)
+    expect(page.locator("#calls section")).to_have_count(4)
 
 
 PHONE = {"viewport": {"width": 400, "height": 800}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -204,7 +204,7 @@ def test_stepping_goes_past_what_is_loaded(running, library, tmp_path, page, exp
         draw(library / f"more {number:03}.jpg")
     with closing(Database(running.db)) as database:
         Catalogue(database, library).scan()
-        ids = [media_id for media_id, _ in Catalogue(database, library).segment(0, 1000)]
+        ids = [row.id for row in Catalogue(database, library).segment(0, 1000)]
     page.goto(f"{running.url}/?picture={ids[100]}")  # a sent link: the grid holds the first 60
     page.wait_for_selector("dialog[open]")
     for step, key in (
@@ -240,3 +240,21 @@ def test_the_number_of_results_is_said_and_there_is_one_heading(running, tagged,
     expect(found).to_have_text("4 pictures")
     page.goto(f"{running.url}/docs")
     expect(page.locator("h1")).to_have_count(1)
+
+
+def test_a_picture_is_asked_for_again(running, http, ids, tagged, page, expect):
+    def versions() -> dict[int, str]:
+        segment = {"segmentStart": 0, "limit": 100, "storageStatus": "ALL_DL"}
+        items = http.post(running.segment_url, json=segment).json()["data"]
+        return {item["id"]: item["fileVersion"] for item in items}
+
+    before = versions()
+    page.goto(f"{running.url}/?picture={ids['a.jpg']}")
+    page.click("#again")
+    expect(page.locator("#again")).to_have_text("Will be tagged again")
+    expect(page.locator("#again")).to_be_disabled()
+    after = versions()
+    assert {media_id for media_id in after if after[media_id] != before[media_id]} == {ids["a.jpg"]}
+    page.click("#next")
+    expect(page.locator("#again")).to_have_text("Tag again")
+    expect(page.locator("#again")).to_be_enabled()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -33,7 +34,7 @@ def catalogue(database, library) -> Catalogue:
 
 
 def listed(catalogue: Catalogue) -> dict[str, int]:
-    return {path: media_id for media_id, path in catalogue.segment(0, 1000)}
+    return {row.path: row.id for row in catalogue.segment(0, 1000)}
 
 
 def test_ids_stay_while_files_come_and_go(catalogue, library):
@@ -128,7 +129,7 @@ class CountedEntry:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there the listing brings what stat returns")
-def test_a_rescan_asks_only_new_files_for_their_time(catalogue, library, monkeypatch):
+def test_between_two_looks_at_all_a_rescan_asks_only_new_files_for_their_time(catalogue, library, monkeypatch):
     asked: list[str] = []
     scandir = os.scandir
 
@@ -141,6 +142,7 @@ def test_a_rescan_asks_only_new_files_for_their_time(catalogue, library, monkeyp
     draw(library / "nested folder" / "new.jpg")
     old = (library / "a.jpg").stat().st_mtime - 120
     os.utime(library / "nested folder" / "new.jpg", (old, old))
+    catalogue._look_due = math.inf
     assert catalogue.scan(settle_seconds=60) == len(NAMES) + 1
     assert asked == ["new.jpg"]
 
@@ -202,3 +204,55 @@ def test_each_library_has_its_database_outside_of_it(tmp_path: Path):
     assert one != other
     assert one == default_path(tmp_path / "one" / ".." / "one")
     assert not one.is_relative_to(tmp_path)
+
+
+def versions(catalogue: Catalogue) -> dict[str, str]:
+    return {row.path: row.version for row in catalogue.segment(0, 1000)}
+
+
+def look_now(catalogue: Catalogue) -> None:
+    """Known files are asked at the next scan, whenever that was done last."""
+    catalogue._look_due = -math.inf
+
+
+def test_a_replaced_file_gets_another_version_and_keeps_its_id(catalogue, library):
+    before, ids = versions(catalogue), listed(catalogue)
+    assert len(set(before.values())) >= 1
+    draw(library / "a.jpg", (90, 70))
+    os.utime(library / "b.PNG", (1_000_000_000, 1_000_000_000))
+    look_now(catalogue)
+    catalogue.scan()
+    after = versions(catalogue)
+    assert {path for path in after if after[path] != before[path]} == {"a.jpg", "b.PNG"}
+    assert listed(catalogue) == ids
+    look_now(catalogue)
+    catalogue.scan()
+    assert versions(catalogue) == after
+
+
+def test_a_file_that_is_being_written_keeps_its_version_until_it_settles(catalogue, library):
+    before = versions(catalogue)
+    draw(library / "a.jpg", (90, 70))
+    look_now(catalogue)
+    catalogue.scan(settle_seconds=3600)
+    assert versions(catalogue) == before
+
+
+def test_asking_known_files_takes_a_small_share_of_the_time(database, library):
+    """Each is a round trip on a network share."""
+    catalogue = Catalogue(database, library, iter((100.0, 102.0, 110.0, 141.9, 142.0, 142.5)).__next__)
+    catalogue.scan()  # asks them, from 100 s to 102 s
+    before = versions(catalogue)
+    draw(library / "a.jpg", (90, 70))
+    for _ in range(2):
+        catalogue.scan()  # at 110 s and 141.9 s it does not
+        assert versions(catalogue) == before
+    catalogue.scan()
+    assert versions(catalogue) != before
+
+
+def test_a_picture_can_be_asked_for_again(catalogue):
+    before, media_id = versions(catalogue), listed(catalogue)["a.jpg"]
+    assert catalogue.tag_again(media_id) and not catalogue.tag_again(777)
+    after = versions(catalogue)
+    assert {path for path in after if after[path] != before[path]} == {"a.jpg"}

@@ -250,3 +250,16 @@ def test_bound_elsewhere_the_page_wants_the_token_too(library, tmp_path):
             headers = {b"Authorization": authorization.encode(), b"Host": b"nas.local"}
             answer = httpx.get(address, headers=headers)
             assert answer.status_code == 200
+
+
+def test_only_the_page_itself_may_ask_to_tag_a_picture_again(running, ids):
+    """A website elsewhere can make a browser send a request here, but not with our origin."""
+    path = f"/page/pictures/{ids['a.jpg']}/again"
+    with httpx.Client(base_url=running.url) as browser:
+        assert browser.post(path, headers={"Origin": running.url}).status_code == 200
+        for origin in (None, "null", "", "https://evil.example", running.url + "0", "http://localhost:1"):
+            headers = {} if origin is None else {"Origin": origin}
+            assert browser.post(path, headers=headers).status_code == 401, origin
+        # The media API wants its token all the same.
+        assert browser.post("/media/segment", headers={"Origin": running.url}, json={}).status_code == 401
+        assert browser.post("/page/pictures/777/again", headers={"Origin": running.url}).status_code == 404

@@ -56,19 +56,28 @@ class Bench:
     ledger: Ledger
     server: MediaServer
 
-    def put(self, media: list[Tagged]) -> None:
+    def put(self, media: list[Tagged], *, replaces: bool = False) -> None:
         self.ledger.admit([item.media for item in media])
-        ledgers.store(self.ledger, media).result(30)
+        ledgers.store(self.ledger, media, replaces=replaces).result(30)
 
     @contextmanager
     def delivering(
-        self, *, bulk: bool = True, limits: Limits | None = None, grace_s: float = 4.0, **settings
+        self,
+        *,
+        bulk: bool = True,
+        replace: bool = False,
+        limits: Limits | None = None,
+        grace_s: float = 4.0,
+        **settings,
     ) -> Iterator[Delivery]:
         """A running delivery, which is stopped at the end."""
         settings = {"backoff": Backoff(base_s=0.002, cap_s=0.01, longest_s=0.01, seed=1), **settings}
         url = self.server.bulk_url if bulk else None
+        replacing = self.server.replace_url if replace else None
         config = ApiConfig(
-            self.server.segment_url, self.server.recognition_url, **{"recognition_bulk_url": url, **settings}
+            self.server.segment_url,
+            self.server.recognition_url,
+            **{"recognition_bulk_url": url, "recognition_replace_url": replacing, **settings},
         )
         api = MediaApi(config, Token(TOKEN), book=self.ledger)
         delivery = Delivery(self.ledger, api, limits, grace_s=grace_s)

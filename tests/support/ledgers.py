@@ -19,9 +19,9 @@ def tagged(media: Media, *tags: TagScore) -> Tagged:
     return Tagged(media, tags, NO_SCORES)
 
 
-def store(ledger: Ledger, results: Sequence[Tagged]) -> Future[None]:
+def store(ledger: Ledger, results: Sequence[Tagged], *, replaces: bool = False) -> Future[None]:
     """Keep results as the recorder does, for the media API alone."""
-    return ledger.store(results, {SINK: [entry(item) for item in results]})
+    return ledger.store(results, {SINK: [entry(item, replaces=replaces) for item in results]})
 
 
 def outbox(ledger: Ledger, after: int = 0, limit: int = 1000) -> list[OutboxItem]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SEGMENT, SINGLE, BULK = "/api/segment", "/api/recognition", "/api/recognition/bulk"
+REPLACE = "/api/recognition/replace"
 RECORD_KEYS = ["mediaId", "tagKey", "similarity"]
+REPLACEMENT_KEYS = ["mediaId", "model", "tags"]
 
 
 @dataclass
@@ -25,7 +27,14 @@ class Request:
     @property
     def records(self) -> list[dict[str, Any]]:
         value = json.loads(self.body)
+        if self.path == REPLACE:
+            return [{"mediaId": item["mediaId"], **tag} for item in value for tag in item["tags"]]
         return [] if self.path == SEGMENT else value if isinstance(value, list) else [value]
+
+    @property
+    def replacements(self) -> list[dict[str, Any]]:
+        """What replaces tags, as it came."""
+        return json.loads(self.body) if self.path == REPLACE else []
 
 
 @dataclass
@@ -105,12 +114,23 @@ def check(request: Request) -> str | None:
     if request.path == SEGMENT:
         exact = list(value) == ["segmentStart", "limit", "storageStatus"] and value["storageStatus"] == "ALL_DL"
         return None if exact and type(value["segmentStart"]) is type(value["limit"]) is int else f"segment {value}"
-    if isinstance(value, list) != (request.path == BULK):
-        return "a list belongs to the bulk address, a record to the other"
-    if request.path == BULK and not re.fullmatch("[0-9a-f]{64}", request.headers.get("idempotency-key", "")):
+    if isinstance(value, list) != (request.path in (BULK, REPLACE)):
+        return "a list belongs to the bulk and replace addresses, a record to the other"
+    if request.path == REPLACE and (fault := next(filter(None, map(check_replacement, value)), None)):
+        return fault
+    if request.path != SINGLE and not re.fullmatch("[0-9a-f]{64}", request.headers.get("idempotency-key", "")):
         return "no Idempotency-Key"
     faults = (check_record(record) for record in request.records)
     return next((fault for fault in faults if fault), None)
+
+
+def check_replacement(item: dict[str, Any]) -> str | None:
+    if list(item) != REPLACEMENT_KEYS or type(item["tags"]) is not list:
+        return f"keys {list(item)}"
+    if type(item["mediaId"]) not in (int, str) or type(item["model"]) is not str or not item["model"]:
+        return f"types of {item}"
+    faults = (f"keys {list(tag)}" for tag in item["tags"] if list(tag) != RECORD_KEYS[1:])
+    return next(faults, None)
 
 
 def check_record(record: dict[str, Any]) -> str | None:

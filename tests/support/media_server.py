@@ -19,6 +19,7 @@ from tests.support.media_rules import (
     BULK,
     FAILURES,
     LOGIN_PAGE,
+    REPLACE,
     SEGMENT,
     SINGLE,
     Reply,
@@ -34,8 +35,8 @@ from tests.support.media_rules import (
 )  # fmt: skip
 
 __all__ = [
-    "BULK", "FAILURES", "LOGIN_PAGE", "SEGMENT", "SINGLE", "MediaServer", "Reply", "Request", "always", "at", "check",
-    "from_request", "poisoned", "randomly", "too_many",
+    "BULK", "FAILURES", "LOGIN_PAGE", "REPLACE", "SEGMENT", "SINGLE", "MediaServer", "Reply", "Request", "always",
+    "at", "check", "from_request", "poisoned", "randomly", "too_many",
 ]  # fmt: skip
 
 
@@ -66,6 +67,7 @@ class MediaServer:
         self.violations: list[str] = []
         self.store: dict[tuple[str, str], str] = {}
         self.stored_twice: list[tuple[str, str]] = []
+        self.given_by: dict[tuple[str, str], str] = {}  # the model that gave a stored record, where it was told
         self.most_at_once = 0
         self._at_once = 0
         self._paths: Counter[str] = Counter()
@@ -77,6 +79,7 @@ class MediaServer:
             self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._http.server_port}"
         self.segment_url, self.recognition_url, self.bulk_url = (self.url + path for path in (SEGMENT, SINGLE, BULK))
+        self.replace_url = self.url + REPLACE
         self._thread = threading.Thread(target=lambda: self._http.serve_forever(poll_interval=0.02), daemon=True)
 
     def __enter__(self) -> Self:
@@ -107,13 +110,14 @@ class MediaServer:
         with self._lock:
             self._at_once -= 1
             if reply.store and path != SEGMENT:
+                self._take_away(request.replacements)
                 self._keep(request.records)
         return reply
 
     def _decide(self, request: Request) -> Reply:
         if request.headers.get("authorization") != f"Bearer {self.token}":
             return Reply(401, b'{"message": "who are you?"}')
-        if request.path not in (SEGMENT, SINGLE, BULK):
+        if request.path not in (SEGMENT, SINGLE, BULK, REPLACE):
             return Reply(404, b"no such page")
         fault = check(request)
         if fault:
@@ -132,6 +136,16 @@ class MediaServer:
         ids = sorted(media_id for media_id in self.catalogue if media_id >= start)[:limit]
         items = [{"id": str(i) if self.string_ids else i, "storageUrl": self.catalogue[i], "size": 1} for i in ids]
         return {"code": 200, "data": items}
+
+    def _take_away(self, replacements: Iterable[dict[str, Any]]) -> None:
+        """What the models gave these media before; what a model gives now is noted as its own."""
+        for item in replacements:
+            media_id, model = str(item["mediaId"]), item["model"]
+            for key in [k for k, giver in self.given_by.items() if (k[0], giver) == (media_id, model)]:
+                del self.store[key], self.given_by[key]
+            for tag in item["tags"]:
+                self.store.pop((media_id, tag["tagKey"]), None)
+                self.given_by[media_id, tag["tagKey"]] = model
 
     def _keep(self, records: Iterable[dict[str, Any]]) -> None:
         for record in records:

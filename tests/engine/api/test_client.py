@@ -63,6 +63,20 @@ def test_ids_as_strings_go_back_as_strings() -> None:
     )
 
 
+def test_a_file_version_is_text_whatever_it_was_and_a_version_of_the_entity_is_none() -> None:
+    told = [
+        {"id": 1, "storageUrl": "a", "fileVersion": "81234-17"},
+        {"id": 2, "storageUrl": "b", "fileVersion": 17},
+        {"id": 3, "storageUrl": "c", "version": 5},
+        {"id": 4, "storageUrl": "d", "fileVersion": None},
+        {"id": 5, "storageUrl": "e", "fileVersion": True},
+    ]
+    with MediaServer(page=lambda start, limit: {"data": told}) as server:
+        api = api_for(server)
+        assert [media.version for media in api.segment(0, 10)] == ["81234-17", "17", None, None, None]
+        api.close()
+
+
 def test_a_page_that_never_advances_stops() -> None:
     with MediaServer(page=lambda start, limit: {"data": [{"id": 1, "storageUrl": "a"}]}) as server:
         api = api_for(server)

@@ -291,3 +291,56 @@ def test_a_read_only_state_is_one_sentence(tmp_path: Path) -> None:
             Ledger(path).admit([medium(1)])
     finally:
         path.chmod(0o600)
+
+
+def versioned(number: int, version: str | None) -> Media:
+    return Media(number, f"a/{number}.jpg", number, version)
+
+
+def test_another_version_is_another_file_and_the_first_that_is_told_is_not(ledger: Ledger) -> None:
+    ledger.admit([versioned(1, None), versioned(2, "v1")])
+    store(ledger, [tagged(medium(1), *RECORDS), tagged(versioned(2, "v1"), *RECORDS)]).result()
+    assert ledger.admit([versioned(1, "v1"), versioned(2, None)]) == []  # a service that learns, or ceases, to tell
+    assert ledger.admit([versioned(1, "v1"), versioned(2, "v1")]) == []
+    assert ledger.admit([versioned(1, "v2"), versioned(2, "v2")]) == [versioned(1, "v2"), versioned(2, "v2")]
+    assert outbox(ledger) == []  # the old files' tags are not posted any more
+    store(ledger, [tagged(versioned(1, "v2"), *RECORDS)]).result()
+    assert ledger.admit([versioned(1, "v2")]) == []
+
+
+def test_a_file_that_was_replaced_while_it_was_tagged_is_tagged_again(ledger: Ledger) -> None:
+    settled: list[int] = []
+    ledger.on_settled(settled.append)
+    ledger.admit([versioned(i, "v1") for i in (1, 2, 3)])
+    ledger.admit([versioned(i, "v2") for i in (1, 2)])
+    settled.clear()
+    store(ledger, [tagged(versioned(i, "v1"), *RECORDS) for i in (1, 3)]).result()
+    ledger.fail(versioned(2, "v1"), Outcome.FAILED, "truncated").result()
+    ledger.retry([]).result()
+    assert [item.media.id for item in outbox(ledger)] == [3]
+    assert sum(settled) == 2  # their places in the outbox are free
+    again = [versioned(1, "v2"), versioned(2, "v2")]
+    assert ledger.admit(again) == again
+
+
+def test_what_is_tried_again_leaves_the_outbox(ledger: Ledger) -> None:
+    settled: list[int] = []
+    ledger.admit([medium(1), medium(2)])
+    store(ledger, [tagged(medium(1), *RECORDS), tagged(medium(2), *RECORDS)]).result()
+    ledger.on_settled(settled.append)
+    ledger.retry([medium(1)]).result()
+    assert [item.media.id for item in outbox(ledger)] == [2]
+    ledger.retry([]).result()
+    assert sum(settled) == 1
+
+
+def test_models_are_remembered_in_order(ledger: Ledger) -> None:
+    assert ledger.models() == ()
+    for name in ("one", "two", "two", "three", "one"):
+        ledger.name_model(name)
+    assert ledger.models() == ("two", "three", "one")
+    ledger.begin_again({"threshold": "0.9"}, "four")
+    assert ledger.models() == ("two", "three", "one", "four") and ledger.meta("threshold") == "0.9"
+    ledger.set_meta({"models": "no JSON"})
+    with pytest.raises(LedgerError, match="damaged"):
+        ledger.models()

@@ -142,3 +142,49 @@ def test_it_remembers_after_a_restart(tmp_path: Path) -> None:
             body = bulk_body([record_body(media, TagScore("again", 0.900))])
             assert api.run(api.post(body, "0" * 64)).result(30) == Yes()
     assert stored(tags) == [("1", "again", "0.900")]
+
+
+def test_what_a_model_gives_takes_the_place_of_what_it_gave(tmp_path: Path) -> None:
+    folder, tags = tmp_path / "pictures", tmp_path / "tags.tsv"
+    for name in NAMES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+    def deliver(url: str, names: list[str], *, replace: bool) -> None:
+        """Deliver the same tags of 30 media, in one way or the other."""
+        single = f"{url}/api/recognition"
+        config = ApiConfig(f"{url}/api/segment", single, f"{single}/bulk", f"{single}/replace" if replace else None)
+        api = MediaApi(config, Token("secret"))
+        with Ledger(tmp_path / "state.db") as ledger:
+            ledger.name_model("first")
+            media = api.segment(1, 30)
+            ledger.admit(media)
+            ledger.retry(media).result()
+            result = [ledgers.tagged(m, *(TagScore(name, 0.9) for name in names)) for m in media]
+            ledgers.store(ledger, result, replaces=replace).result()
+            delivery = Delivery(ledger, api, Limits(records=900))  # more than the service takes at once
+            delivery.start()
+            delivery.drain()
+            assert delivery.join(60) and delivery.error is None
+            assert ledger.counts()[Outcome.DONE] == 30
+        api.close()
+
+    def kept() -> set[tuple[str, ...]]:
+        """What the file says in the end."""
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for media_id, tag, *rest in stored(tags):
+            found[media_id, tag] = (media_id, tag, *rest)
+            if rest == [""]:
+                del found[media_id, tag]
+        return set(found.values())
+
+    for _ in range(2):  # the service forgets nothing when it is started again
+        with java_service(folder, tags) as url:
+            deliver(url, ["ünnamed", "old"], replace=False)
+            deliver(url, [f"tag {i}" for i in range(40)], replace=True)
+            assert len(kept()) == 30 * 40
+            deliver(url, ["hat", "tag 7"], replace=True)
+            assert {row[1:] for row in kept()} == {("hat", "0.900", "first"), ("tag 7", "0.900", "first")}
+            assert len(kept()) == 60
+            deliver(url, [], replace=True)
+            assert kept() == set()

@@ -266,6 +266,25 @@ def test_following_ends_at_once_when_asked(library: Path, ledger: Ledger) -> Non
     follow(Catalogue(["0.png"]), library, ledger, tagged(ledger, 1), follow=3600)
 
 
+def test_a_catalogue_that_tells_versions_has_replaced_files_tagged_again(library: Path, ledger: Ledger) -> None:
+    catalogue = Catalogue(["0.png", "1.png"])
+    catalogue.media = [replace(media, version="v1") for media in catalogue.media]
+
+    def overwrite() -> bool:
+        draw(library / "0.png", 2)
+        catalogue.media[0] = replace(catalogue.media[0], version="v2")
+        return True
+
+    def names() -> dict[int, str]:
+        return {item.media.id: tags(item)[1].tag for item in outbox(ledger)}
+
+    follow(catalogue, library, ledger, lambda: names() == {10: "red", 13: "green"}, overwrite,
+           lambda: names() == {10: "blue", 13: "green"}, waits=replace(QUICK, full_sweep=0.02))  # fmt: skip
+    pipeline = build(catalogue, library, ledger)
+    pipeline.run()
+    assert pipeline.tally.images == 0
+
+
 def test_a_file_replaced_in_place_keeps_its_tags(library: Path, ledger: Ledger) -> None:
     """The contract says so: it cannot be noticed without reading every file of every sweep."""
     catalogue = Catalogue(["0.png"])
