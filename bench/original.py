@@ -35,7 +35,7 @@ class Model:
 
     def __init__(self, project: Path) -> None:
         settings = json.loads((project / "project.json").read_text(encoding="utf-8"))
-        file = next(p for p in (project / f"model-{settings['model']}{end}" for end in (".h5", ".keras")) if p.exists())
+        file = next(p for p in (project / f"model-{settings['model']}{end}" for end in (".keras", ".h5")) if p.exists())
         self.keras = tf_keras.models.load_model(file, compile=False)
         self.tags = (project / "tags.txt").read_text(encoding="utf-8").split("\n")
         self.tags = [tag.strip() for tag in self.tags if tag.strip()]

@@ -21,6 +21,7 @@ from rich.progress import Progress as Bar
 from convert.conversion import CALIBRATE_COUNT, Conversion, convert
 from convert.fetch import download
 from convert.fetch.fetch import FetchOptions, fetch
+from convert.keras.project import tags_sha256
 from convert.model_folder import DTYPE
 from convert.parity.comparison import THRESHOLD, Comparison
 from convert.parity.verify import COUNT, PAGE, Progress, verify
@@ -48,7 +49,7 @@ _Threshold = Annotated[float, typer.Option(min=0, max=1, help="Score from which 
 @_convert_app.command()
 def _convert(
     project_dir: Annotated[
-        Path, typer.Argument(help="DeepDanbooru project folder: project.json, tags.txt, the model.")
+        Path, typer.Argument(help="DeepDanbooru project folder: project.json, tags.txt, the model; or see --tags.")
     ],
     model_dir: Annotated[Path, typer.Argument(help="The model folder to write.")],
     precision: Annotated[
@@ -63,6 +64,9 @@ def _convert(
     ] = None,
     verify_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = COUNT,
     threshold: _Threshold = THRESHOLD,
+    tags: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The tags of a Keras file that is given in place of a project.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder of another model.")] = False,
 ) -> None:
     """Turn a DeepDanbooru project into a model folder for the engine. TensorFlow is not needed.
@@ -76,7 +80,7 @@ def _convert(
         raise typer.BadParameter("only --precision int8 is calibrated", param_hint="--calibrate")
     if verify_folder and not verify_folder.is_dir():  # said now, not when the conversion is done
         raise typer.BadParameter(f"{verify_folder} is no folder", param_hint="--verify")
-    made = convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count)
+    made = convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count, tags)
     print(_summary(made, model_dir, time.perf_counter() - started), flush=True)
     if verify_folder:
         _compare(model_dir, verify_folder, verify_count, threshold, project_dir)
@@ -127,6 +131,10 @@ def _progress() -> Iterator[Progress]:
 def _verdicts(found: Comparison) -> str:
     against = "Keras" if found.reference == "keras" else "the fp32 ONNX (Keras needs --project and the extra keras)"
     lines = [f"{len(found.pictures):,} pictures against {against}, {found.skipped:,} files passed over"]
+    if found.undecoded:
+        lines.append(f"  TensorFlow does not decode {found.undecoded:,} of them: the engine did it for both")
+    if found.missed:
+        lines.append(f"  of the files passed over TensorFlow reads {len(found.missed):,}, such as {found.missed[0]}")
     for name, one in found.parity.items():
         distance = "no tags" if one.jaccard is None else f"distance {100 * one.jaccard:.2f} %"
         largest = "no number" if one.max_difference is None else f"{one.max_difference:.2g}"
@@ -184,6 +192,9 @@ def _fetch(
     sha256: Annotated[
         str | None, typer.Option(parser=_sha256, metavar="HEX", help="Of the .h5, if it is of no known release.")
     ] = None,
+    tags_sha256: Annotated[
+        str | None, typer.Option(parser=_sha256, metavar="HEX", help="Of tags.txt with LF; it is told at the end.")
+    ] = None,
     precision: Annotated[
         list[FetchedPrecision] | None,
         typer.Option(help="Type of the weights: fp32 if not given; may be given several times."),
@@ -195,7 +206,7 @@ def _fetch(
     A download that broke goes on where it ended. The project folder is kept: `engine verify` compares against it.
     """
     precisions = tuple(dict.fromkeys(precision or [FetchedPrecision.FP32]))
-    options = FetchOptions(to, project, url, sha256, precisions, overwrite)
+    options = FetchOptions(to, project, url, sha256, tags_sha256, precisions, overwrite)
     try:
         with _download_progress() as progress:
             made = fetch(options, progress, _say)
@@ -208,7 +219,7 @@ def _fetch(
 def _fetched(made: Conversion | None, options: FetchOptions) -> str:
     if made is None:
         return f"{options.model_dir} is there already: nothing to do"
-    tags = f"{made.project.model.name}, {len(made.project.tags):,} tags"
+    tags = f"{made.project.model.name}, {len(made.project.tags):,} tags (SHA-256 {tags_sha256(made.project.tags)})"
     return f"{tags}: written to {options.model_dir}, the original is kept in {options.project_dir}"
 
 

@@ -10,7 +10,7 @@ from convert.errors import ConvertError, UnknownLayer, reading
 from convert.keras.h5 import KerasModel
 from convert.keras.network import parse_network
 from convert.keras.open import open_keras
-from convert.keras.project import Project, read_project
+from convert.keras.project import Project, model_alone, read_project
 from convert.model_folder import Manifest, add_precision, finish, manifest_for, preprocessing_of, staged
 from convert.onnx.export import Export, export
 from convert.onnx.fallback import export_with_tf2onnx, outputs_of
@@ -55,22 +55,24 @@ def convert(
     overwrite: bool = False,
     calibrate: Path | None = None,
     calibrate_count: int = CALIBRATE_COUNT,
+    tags: Path | None = None,
 ) -> Conversion:
     """Converts a DeepDanbooru project folder, without TensorFlow.
 
     Args:
-        project_dir: holds project.json, tags.txt and the model.
+        project_dir: holds project.json, tags.txt and the model; with `tags`, the Keras file itself.
         model_dir: where the model folder goes; may exist if it was made of the same model, and then gains `precisions`.
         precisions: any of `convert.onnx.export.PRECISIONS`, and int8, which is made from fp32 and brings that along.
         overwrite: replace a model folder whatever it holds.
         calibrate: a folder of pictures, which int8 needs.
         calibrate_count: how many of them to use at most.
+        tags: a list of the model's tags, one a line, where there is no project folder.
 
     Raises:
         ConvertError: the reason as a sentence; `model_dir` is as it was.
         ModelError: likewise, where `model_dir` is a model folder that cannot be read.
     """
-    project = read_project(project_dir)
+    project = model_alone(project_dir, tags) if tags else read_project(project_dir)
     source_sha256 = _sha256(project.model)
     manifest = manifest_for(model_dir, project, source_sha256, overwrite)
     rows = preprocessing_of(manifest)

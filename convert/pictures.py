@@ -41,13 +41,18 @@ class Pictures:
         folder: where they lie.
         count: how many to give at most.
         preprocessing: the model's.
-        skipped: files passed over in the last iteration: broken, or no pictures.
+        unread: files passed over in the last iteration: broken, or no pictures.
     """
 
     folder: Path
     count: int
     preprocessing: Preprocessing
-    skipped: int = field(default=0, init=False)
+    unread: list[Path] = field(default_factory=list, init=False)
+
+    @property
+    def skipped(self) -> int:
+        """How many files were passed over."""
+        return len(self.unread)
 
     @cached_property
     def files(self) -> list[Path]:
@@ -61,13 +66,13 @@ class Pictures:
     def __iter__(self) -> Iterator[Picture]:
         """Reads one picture at a time. Raises ConvertError if there is none in the folder."""
         fit, size = family_of(self.preprocessing).fit, (self.preprocessing.height, self.preprocessing.width)
-        self.skipped = given = 0
+        self.unread, given = [], 0
         for path in self.files:
             if given == self.count:
                 return
             rgb = read(path)
             if rgb is None:
-                self.skipped += 1
+                self.unread.append(path)
                 continue
             row = np.empty((1, *size, 3), self.preprocessing.dtype)
             fit(rgb, row[0])
@@ -77,9 +82,14 @@ class Pictures:
             raise ConvertError(f"{self.folder} holds {self.skipped:,} files and no picture among them: name another.")
 
 
+def is_small(path: Path) -> bool:
+    """Whether the file may be read at all. Raises OSError."""
+    return path.stat().st_size <= _MAX_BYTES
+
+
 def read(path: Path) -> Rgb | None:
     """The picture in a file as the engine decodes it; None if it cannot be read."""
     try:
-        return decode(path.read_bytes(), path.name) if path.stat().st_size <= _MAX_BYTES else None
+        return decode(path.read_bytes(), path.name) if is_small(path) else None
     except (OSError, MediumError):
         return None

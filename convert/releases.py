@@ -1,21 +1,39 @@
 """DeepDanbooru's releases: the one that `engine fetch` gets, and how to tell which one a model or tag list is of."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from convert.keras.project import Project
 
 
 class Release(NamedTuple):
-    """A published model; `tags` is None where the number was not checked."""
+    """A published model. What was not checked is None.
+
+    Attributes:
+        name: as its page has it.
+        sha256: of the model file, in hex.
+        categories: how many tags each category has, in the order of the tags.
+        tags_sha256: of the tags, `convert.keras.project.tags_sha256`.
+    """
 
     name: str
     sha256: str
-    tags: int | None
+    categories: Mapping[str, int] | None = None
+    tags_sha256: str | None = None
+
+    @property
+    def tags(self) -> int | None:
+        """How many there are."""
+        return sum(self.categories.values()) if self.categories else None
 
 
 RELEASES = (
-    Release("v3-20211112-sgd-e28", "16c16713f7096d1385effa11dc1d6cfee4fbe9d1098d13b9a9b5279abbf13046", 9176),
-    Release("of 2020-09-15", "9f487b6a459e21d85010b603f990e0c85ee5229dae693d2982dce38248500584", None),
+    Release(
+        "v3-20211112-sgd-e28",
+        "16c16713f7096d1385effa11dc1d6cfee4fbe9d1098d13b9a9b5279abbf13046",
+        {"General": 6891, "Character": 2282, "System": 3},
+    ),
+    Release("of 2020-09-15", "9f487b6a459e21d85010b603f990e0c85ee5229dae693d2982dce38248500584"),
 )
 OFFICIAL = "deepdanbooru-v3-20211112-sgd-e28"
 """The release that `engine fetch` gets; its zip and the folder it is unpacked into are named so."""

@@ -1,6 +1,7 @@
 """Downloads the official release, unpacks, checks and converts it; a step whose result is there already is left out."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from convert.conversion import Conversion, convert
 from convert.errors import ConvertError, reading
 from convert.fetch.download import DownloadError, Progress, checked_url, download, without_secrets
 from convert.fetch.unpack import BadArchive, unpack
-from convert.keras.project import Project, read_project
+from convert.keras.project import Project, read_project, tags_sha256
 from convert.model_folder import staged
-from convert.releases import OFFICIAL, OFFICIAL_ADDRESS, OFFICIAL_PAGE, RELEASES
+from convert.releases import OFFICIAL, OFFICIAL_ADDRESS, OFFICIAL_PAGE, RELEASES, Release
 from engine.model.folder import MANIFEST, open_model, sha256_of
 
 
@@ -23,6 +24,7 @@ class FetchOptions:
         project_dir: where the release is unpacked; one that is there already is taken as it is.
         address: of the release's zip; redirects never lead from https to http.
         sha256: what the model file's SHA-256 must be, in hex; without it, that of a known release.
+        tags_sha256: the same of the tags, see `convert.keras.project.tags_sha256`.
         precisions: as `convert.conversion.convert` takes them.
         overwrite: replace a model folder of another model.
     """
@@ -31,6 +33,7 @@ class FetchOptions:
     project_dir: Path = Path(OFFICIAL)
     address: str = OFFICIAL_ADDRESS
     sha256: str | None = None
+    tags_sha256: str | None = None
     precisions: Sequence[str] = ("fp32",)
     overwrite: bool = False
 
@@ -61,7 +64,7 @@ def fetch(options: FetchOptions, progress: Progress, say: Callable[[str], None])
     else:
         say(f"taking the project that is in {options.project_dir}")
         project = read_project(options.project_dir)
-        if problem := _not_trusted(project, options.sha256):
+        if problem := _not_trusted(project, options):
             raise ConvertError(f"{problem}. Move {options.project_dir} away to have it downloaded again.")
     say(f"converting to {', '.join(options.precisions)}")
     return convert(options.project_dir, options.model_dir, options.precisions, options.overwrite)
@@ -83,7 +86,8 @@ def _is_there(options: FetchOptions) -> bool:
             f"{options.model_dir} exists and holds no model of ours: name a folder that does not exist yet with --to."
         )
     model = open_model(options.model_dir)
-    if model.sha256 not in _trusted(options.sha256):
+    other_tags = options.tags_sha256 and tags_sha256(model.tags) != options.tags_sha256
+    if model.sha256 not in _trusted(options.sha256) or other_tags:
         raise ConvertError(
             f"{options.model_dir} holds another model: give --overwrite to replace it, or name another folder "
             "with --to."
@@ -102,7 +106,7 @@ def _make_project(options: FetchOptions, progress: Progress, say: Callable[[str]
     try:
         with staged(options.project_dir, keep=False) as folder:
             unpack(archive, folder)
-            _check(archive, folder, options.sha256)
+            _check(archive, folder, options)
     except BadArchive as error:
         if not ours:
             raise BadArchive(f"{error} Delete it to have it downloaded again.") from error
@@ -133,10 +137,10 @@ def _by_hand(options: FetchOptions) -> str:
     return f"Or download {what} by hand, put it at {options.archive} and give the same command: it goes on from there."
 
 
-def _check(archive: Path, folder: Path, sha256: str | None) -> None:
+def _check(archive: Path, folder: Path, options: FetchOptions) -> None:
     """Raises BadArchive, whose sentence names the archive, unless `folder` is a trusted project."""
     try:
-        problem = _not_trusted(read_project(folder), sha256)
+        problem = _not_trusted(read_project(folder), options)
     except ConvertError as error:
         raise BadArchive(str(error).replace(str(folder), str(archive))) from error
     if problem:
@@ -147,11 +151,32 @@ def _trusted(sha256: str | None) -> set[str]:
     return {sha256.lower()} if sha256 else {release.sha256 for release in RELEASES}
 
 
-def _not_trusted(project: Project, sha256: str | None) -> str | None:
-    """What is wrong with the model file's SHA-256; None if nothing."""
+def _not_trusted(project: Project, options: FetchOptions) -> str | None:
+    """What is wrong with the model file or the tags; None if nothing."""
     with reading(project.model):
         found = sha256_of(project.model)
-    if found in _trusted(sha256):
-        return None
-    wanted = "what --sha256 says" if sha256 else "that of a release this engine knows (--sha256 accepts another)"
-    return f"{project.model.name} has the SHA-256 {found}, which is not {wanted}"
+    if found not in _trusted(options.sha256):
+        known = "that of a release this engine knows (--sha256 accepts another)"
+        return (
+            f"{project.model.name} has the SHA-256 {found}, which is not "
+            f"{'what --sha256 says' if options.sha256 else known}"
+        )
+    return _wrong_tags(project, next((release for release in RELEASES if release.sha256 == found), None), options)
+
+
+def _wrong_tags(project: Project, release: Release | None, options: FetchOptions) -> str | None:
+    """The scores would get other names: what is wrong with the tags, as far as it is known what they must be."""
+    wanted = options.tags_sha256 or (release and release.tags_sha256)
+    if wanted and tags_sha256(project.tags) != wanted:
+        said = "what --tags-sha256 says" if options.tags_sha256 else f"that of the release {release and release.name}"
+        return f"tags.txt has the SHA-256 {tags_sha256(project.tags)} (with LF), which is not {said}"
+    found = dict(Counter(project.categories))
+    if release and release.categories not in (None, found):
+        return (
+            f"tags.txt holds {_counts(found)} tags, and the release {release.name} {_counts(release.categories or {})}"
+        )
+    return None
+
+
+def _counts(categories: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in categories.items())

@@ -79,6 +79,21 @@ def parse_network(path: Path, model: Config) -> Network:
     return Network(ordered, output)
 
 
+def declared_input(config: Config) -> tuple[int | None, ...]:
+    """What a layer's configuration says of the model's input: (None, height, width, channels), None for any."""
+    declared = config.get("batch_input_shape") or config.get("batch_shape")
+    return tuple(declared) if declared else (None,) * 4
+
+
+def input_size(model: Config) -> tuple[int, int] | None:
+    """Height and width that the model was built for; None if it takes any, or is no model of pictures."""
+    for entry in _entries(model):
+        shape = declared_input(entry["config"])
+        if len(shape) == 4 and isinstance(shape[1], int) and isinstance(shape[2], int):
+            return shape[1], shape[2]
+    return None
+
+
 def layer_names(model: Config) -> list[str]:
     """The names of all layers, in the file's order."""
     return [_name(entry) for entry in _entries(model)]

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from convert.errors import ConvertError, UnknownLayer
 from convert.keras.h5 import KerasModel
-from convert.keras.network import Layer, Network
+from convert.keras.network import Layer, Network, declared_input
 from convert.onnx.activations import IN_UNIT_RANGE
 from convert.onnx.builder import GraphBuilder, Value
 from convert.onnx.fold import foldable
@@ -97,7 +97,7 @@ def _translated(layer: Layer, inputs: list[Value], to: Translation, rows: Prepro
 
 def _preprocessed(graph: GraphBuilder, layer: Layer, rows: Preprocessing) -> Value:
     """pixels -> the model's own input, NCHW in 0..1."""
-    declared = layer.config.get("batch_input_shape") or layer.config.get("batch_shape") or (None, None, None, None)
+    declared = declared_input(layer.config)
     given = (rows.height, rows.width, _CHANNELS)
     if len(declared) != 4 or any(side not in (None, ours) for side, ours in zip(declared[1:], given, strict=True)):
         shown = "x".join(str(side) for side in declared[1:])

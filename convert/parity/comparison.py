@@ -89,6 +89,8 @@ class Comparison:
         folder: where the pictures lie.
         pictures: the files of those that were compared.
         skipped: how many files were passed over: broken, or no pictures.
+        undecoded: how many of the pictures TensorFlow cannot decode, so that the reference got the engine's pixels.
+        missed: files that TensorFlow decodes and the engine does not.
         threshold: from which score on a tag is given.
         reference: `keras` (the original, with its own preprocessing) or `fp32` (that file, with the engine's).
         expected: the reference's scores, float32 [pictures, tags].
@@ -101,6 +103,8 @@ class Comparison:
     folder: Path
     pictures: tuple[Path, ...]
     skipped: int
+    undecoded: int
+    missed: tuple[Path, ...]
     threshold: float
     reference: str
     expected: Scores

@@ -26,8 +26,8 @@ def has_keras() -> bool:
 
 def keras_scores(
     model: Path, size: tuple[int, int], tags: int, pictures: Sequence[Path], step: Callable[[], None]
-) -> Scores:
-    """The original's scores, float32 [pictures, tags].
+) -> tuple[Scores, int]:
+    """The original's scores, float32 [pictures, tags], and how many pictures TensorFlow does not decode.
 
     Args:
         model: the Keras file.
@@ -47,19 +47,25 @@ def keras_scores(
             log.open("wb") as errors,
             start_child("convert.parity.keras_reference_child", arguments, errors) as process,
         ):
-            _count(process, step)
+            undecoded = _count(process, step)
         found = np.fromfile(out, np.float32) if out.exists() else np.empty(0, np.float32)
         if process.returncode or found.size != len(pictures) * tags:
             last = log.read_text(encoding="utf-8", errors="replace").strip().rsplit("\n", 1)[-1][:300]
             raise ConvertError(f"{model} does not run in Keras (exit code {process.returncode}: {last}).")
-    return found.reshape(len(pictures), tags)
+    return found.reshape(len(pictures), tags), undecoded
 
 
-def _count(process: "subprocess.Popen[bytes]", step: Callable[[], None]) -> None:
-    """Calls `step` for each line; a process that is left early, by Ctrl-C or an error, is ended."""
+def _count(process: "subprocess.Popen[bytes]", step: Callable[[], None]) -> int:
+    """Calls `step` for each line and returns how many say something.
+
+    A process that is left early, by Ctrl-C or an error, is ended.
+    """
     try:
-        for _ in process.stdout or ():
+        undecoded = 0
+        for line in process.stdout or ():
+            undecoded += bool(line.strip())
             step()
     except BaseException:
         process.kill()
         raise
+    return undecoded

@@ -1,7 +1,8 @@
 """`python -m convert.parity.keras_reference_child MODEL HEIGHT WIDTH PICTURES OUT`: the scores of the original.
 
 PICTURES is a JSON list of files. OUT becomes float32 [pictures, tags], a row of NaN for a picture that cannot be read;
-a line goes to stdout after each. One picture is in memory at a time.
+a line goes to stdout after each, with the word `undecoded` if TensorFlow could not decode it. One picture is in memory
+at a time.
 
 Written after `deepdanbooru.commands.evaluate.evaluate_image`.
 """
@@ -20,23 +21,29 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from convert.parity.original import fit_as_the_original
-from convert.pictures import read
+from convert.pictures import is_small, read
 
-_DECODED_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PNG")
+UNDECODED = "undecoded"
 
 
-def load(path: Path, height: int, width: int) -> npt.NDArray[np.float32]:
-    """A picture as the model was trained: float32 [1, height, width, 3], 0..1.
+def load(path: Path, height: int, width: int) -> tuple[npt.NDArray[np.float32], bool]:
+    """A picture as the model was trained, float32 [1, height, width, 3], 0..1; and whether TensorFlow decoded it.
 
-    Formats other than JPEG and PNG are decoded by the engine: of those the original refuses most, and takes some only
-    without their transparency or their first frame.
+    TensorFlow decodes whatever it can, so that a decoder of the engine's that differs is seen. Of an animation it takes
+    the first frame, as the engine does, where DeepDanbooru raises. For other formats (AVIF, TIFF) the engine's pixels
+    must do: there only fitting and model are compared. Raises ValueError where the engine cannot read it either, or
+    the original finds no size on the canvas for it.
     """
-    data = path.read_bytes()
-    if data.startswith(_DECODED_BY_TENSORFLOW):
-        pixels = tf.io.decode_png(data, channels=3)  # which decodes JPEG too
-    elif (pixels := read(path)) is None:
+    if not is_small(path):
+        raise ValueError("too large")
+    try:
+        # The pixels of decode_png, which DeepDanbooru calls, but that gives WebP an axis of frames.
+        pixels, decoded = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False), True
+    except tf.errors.OpError:
+        pixels, decoded = read(path), False
+    if pixels is None:
         raise ValueError("unreadable")
-    return np.asarray(fit_as_the_original(pixels, height, width) / 255.0, np.float32)[None]
+    return np.asarray(fit_as_the_original(pixels, height, width) / 255.0, np.float32)[None], decoded
 
 
 def main(model: str, height: int, width: int, asked: str, out: str) -> None:
@@ -46,14 +53,15 @@ def main(model: str, height: int, width: int, asked: str, out: str) -> None:
     tags = keras.output_shape[-1]
     with Path(out).open("wb") as file:
         for path in pictures:
+            decoded = True
             try:
-                row = load(path, height, width)
+                row, decoded = load(path, height, width)
             except (OSError, ValueError, tf.errors.OpError):
                 scores = np.full((1, tags), np.nan, np.float32)
             else:
                 scores = np.asarray(keras(row, training=False), np.float32)
             file.write(scores.tobytes())
-            print(flush=True)
+            print("" if decoded else UNDECODED, flush=True)
 
 
 def _loaded(model: str) -> Any:  # noqa: ANN401 - Keras has no types

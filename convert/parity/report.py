@@ -20,8 +20,7 @@ _TAGS = 20  # in the table of tags that differ most often
 _LISTED = 60  # tags of a picture
 _THUMBNAIL = 220  # pixels of the longer side
 _REFERENCES = {
-    "keras": "the Keras model with DeepDanbooru's own preprocessing, which does not round pixels to 8 bits as the "
-    "engine does",
+    "keras": "the Keras model with DeepDanbooru's own decoding and preprocessing",
     "fp32": "the fp32 ONNX file with the engine's preprocessing, not the Keras model itself, for which the project's "
     "folder and the extra keras are needed",
 }
@@ -83,9 +82,15 @@ def report(found: Comparison) -> str:
 
 def _introduction(found: Comparison) -> Iterator[str]:
     skipped = f"; {found.skipped:,} files passed over: broken, or no pictures" if found.skipped else ""
+    apart = ""
+    if found.undecoded:
+        apart += f" {found.undecoded:,} of the pictures TensorFlow does not decode, so the engine did it for both."
+    if found.missed:
+        names = ", ".join(escape(path.name) for path in found.missed[:_LISTED])
+        apart += f" Of the files passed over it does read {len(found.missed):,}: {names}."
     yield (
         f"<p>{len(found.pictures):,} pictures of {escape(str(found.folder))}, {found.day.isoformat()}{skipped}. "
-        f"Reference: {_REFERENCES[found.reference]}. Each precision ran on the CPU. "
+        f"Reference: {_REFERENCES[found.reference]}.{apart} Each precision ran on the CPU. "
         f"A tag is given from a score of {found.threshold:g} on.</p>"
     )
     yield (

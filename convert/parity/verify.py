@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,7 +55,10 @@ def verify(
         )
     pictures = Pictures(folder, count, model.preprocessing)
     paths, scores = _all_scores(model, pictures, progress)
-    expected = _keras_scores(keras, model, paths, progress) if keras else scores.pop("fp32")
+    reference = (
+        _original(keras, model, paths, pictures.unread, progress) if keras else _Reference(scores.pop("fp32"), 0, ())
+    )
+    expected = reference.scores
     readable = np.asarray(np.isfinite(expected).all(axis=1))
     if not readable.any():
         raise ConvertError(f"the original reads none of the pictures in {folder}: name another folder.")
@@ -64,6 +68,8 @@ def verify(
         folder=folder,
         pictures=tuple(path for path, kept in zip(paths, readable.tolist(), strict=True) if kept),
         skipped=pictures.skipped + int((~readable).sum()),
+        undecoded=reference.undecoded,
+        missed=reference.missed,
         threshold=threshold,
         reference="keras" if keras else "fp32",
         expected=expected,
@@ -78,8 +84,8 @@ def verify(
 
 
 def _keras_file(model: Model, project_dir: Path) -> Path:
-    """The Keras file of the project, if the model folder was made of it."""
-    source = read_project(project_dir).model
+    """The Keras file of the project (or that file itself), if the model folder was made of it."""
+    source = project_dir if project_dir.is_file() else read_project(project_dir).model
     if sha256_of(source) != model.sha256:
         raise ConvertError(
             f"{source} is not what {model.folder} was made of (its SHA-256 is another): give the project that was."
@@ -87,11 +93,27 @@ def _keras_file(model: Model, project_dir: Path) -> Path:
     return source
 
 
-def _keras_scores(file: Path, model: Model, paths: Sequence[Path], progress: Progress) -> Scores:
+class _Reference(NamedTuple):
+    """Scores float32 [pictures, tags], NaN where there are none; the others as in `Comparison`."""
+
+    scores: Scores
+    undecoded: int
+    missed: tuple[Path, ...]
+
+
+def _original(
+    file: Path, model: Model, paths: Sequence[Path], unread: Sequence[Path], progress: Progress
+) -> _Reference:
+    """What the original makes of the pictures, and which of the files that the engine cannot read it can."""
     size = model.preprocessing.height, model.preprocessing.width
+    files = [*paths, *unread]
     done = itertools.count(1)
-    progress("Keras", 0, len(paths))
-    return keras_scores(file, size, len(model.tags), paths, lambda: progress("Keras", next(done), len(paths)))
+    progress("Keras", 0, len(files))
+    scores, undecoded = keras_scores(
+        file, size, len(model.tags), files, lambda: progress("Keras", next(done), len(files))
+    )
+    missed = tuple(path for path, row in zip(unread, scores[len(paths) :], strict=True) if np.isfinite(row).all())
+    return _Reference(scores[: len(paths)], undecoded, missed)
 
 
 def _all_scores(model: Model, pictures: Pictures, progress: Progress) -> tuple[list[Path], dict[str, Scores]]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,12 +13,15 @@ H5 = next(DEMO.glob("*.h5"))
 SHA256 = hashlib.sha256(H5.read_bytes()).hexdigest()
 
 
-def zipped(top: str = "") -> bytes:
-    """The demo project as a release would come."""
+def zipped(top: str = "", tags: Sequence[str] | None = None) -> bytes:
+    """The demo project as a release would come, with these tags if they are given."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(DEMO.iterdir()):
-            archive.write(path, top + path.name)
+            if tags and path.name == "tags.txt":
+                archive.writestr(top + path.name, "\n".join(tags))
+            else:
+                archive.write(path, top + path.name)
         archive.writestr(f"{top}README.html", "not part of a project")
     return file.getvalue()
 

@@ -1,6 +1,7 @@
 """`engine fetch` as a whole, against a real server that behaves badly."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,8 @@ from convert.cli import fetch_main
 from convert.cli import main as convert
 from convert.errors import ConvertError
 from convert.fetch.fetch import FetchOptions, fetch
-from convert.releases import OFFICIAL, OFFICIAL_PAGE
+from convert.keras.project import tags_sha256
+from convert.releases import OFFICIAL, OFFICIAL_PAGE, Release
 from tests.convert.fetch.release_server import H5, RELEASE, SHA256, Server, zipped
 from tests.convert.projects import DEMO
 
@@ -45,6 +47,32 @@ def test_fetch_once_and_again(server: Server, capsys: pytest.CaptureFixture[str]
     assert Path("model/model.fp16.onnx").is_file()
     assert Path("model/model.fp32.onnx").is_file()
     assert server.asked == []
+
+
+def test_the_tags_are_pinned_too(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tags that changed places: the model's SHA-256 does not tell, and both would be wrong ever after."""
+    tags = (DEMO / "tags.txt").read_text(encoding="utf-8").split()
+    pin = tags_sha256(tags)
+    server.content = zipped(tags=[tags[1], tags[0], *tags[2:]])
+    assert fetch_main(wanted(server, **{"tags-sha256": pin})) == 1
+    assert "which is not what --tags-sha256 says" in said(capsys)
+    assert list(Path().iterdir()) == []
+    release = Release("of the demo", SHA256, tags_sha256=pin)
+    with monkeypatch.context() as patch:
+        patch.setattr("convert.fetch.fetch.RELEASES", (release,))
+        assert fetch_main(wanted(server, sha256=None)) == 1
+        assert "which is not that of the release of the demo" in said(capsys)
+        patch.setattr("convert.fetch.fetch.RELEASES", (release._replace(tags_sha256=None, categories={"General": 26}),))
+        assert fetch_main(wanted(server, sha256=None)) == 1
+        assert re.search(r"holds .* Character, .* and the release of the demo 26 General", said(capsys))
+
+    server.content = zipped(tags=tags)
+    assert fetch_main(wanted(server, **{"tags-sha256": pin})) == 0
+    assert pin in capsys.readouterr().out
+    assert fetch_main(wanted(server, **{"tags-sha256": "0" * 64})) == 1
+    assert "holds another model" in said(capsys)
 
 
 @pytest.mark.parametrize("sha256", [None, "0" * 64])

@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import onnx
 import pytest
 
 from convert.cli import main, verify_main
+from convert.pictures import read
 from demo.render import render
+from engine.pictures.decode import decode
 from tests.convert.projects import DEMO
 
 pytestmark = pytest.mark.usefixtures("no_child_process")
@@ -161,3 +165,45 @@ def test_against_keras(converted: Path, tmp_path: Path, capsys: pytest.CaptureFi
     fp32 = found["fp32"]["parity"]
     assert fp32["max_difference"] < 5e-4
     assert fp32["mean_difference"] < 2e-6
+
+
+def rewrite(file: Path, suffix: str) -> None:
+    """Makes it a picture of another format."""
+    pixels = cv2.imread(str(file))
+    assert pixels is not None
+    cv2.imwrite(str(file.with_suffix(suffix)), pixels)
+    file.unlink()
+
+
+@pytest.mark.full
+def test_the_original_decodes_its_pictures_itself(
+    converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder of ours that is wrong must show, whatever the format: here it sees nothing but red."""
+    model = Path(shutil.copytree(converted, tmp_path / "model"))
+    monkeypatch.setattr("convert.pictures.decode", lambda data, name: np.full_like(decode(data, name), (255, 0, 0)))
+    for kind in ("gif", "webp", "bmp", "jpeg"):
+        folder = tmp_path / kind
+        render(folder, 5, seed=9004, formats=("png" if kind == "bmp" else kind,))
+        for file in folder.rglob("*.png"):
+            rewrite(file, ".bmp")
+        assert verify_main([str(model), str(folder), "--project", str(DEMO)]) == 1
+        said = capsys.readouterr().out
+        assert "5 pictures against Keras" in said and "fp32  FAIL" in said and "TensorFlow" not in said
+
+
+@pytest.mark.full
+def test_what_only_one_of_the_two_reads_is_told(
+    converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(converted, tmp_path / "model"))
+    render(tmp_path / "all", 10, seed=9005, formats=("png",))
+    lost, changed = sorted((tmp_path / "all").rglob("*.png"))[:2]
+    rewrite(changed, ".tiff")
+    monkeypatch.setattr("convert.pictures.read", lambda path: None if path == lost else read(path))
+    assert verify_main([str(model), str(tmp_path / "all"), "--project", str(DEMO)]) == 0
+    said = capsys.readouterr().out
+    assert "TensorFlow does not decode 1 of them" in said
+    assert f"of the files passed over TensorFlow reads 1, such as {lost}" in said
+    page = (model / "parity.html").read_text(encoding="utf-8")
+    assert f"Of the files passed over it does read 1: {lost.name}." in page
