@@ -89,7 +89,7 @@ def test_a_medium_that_was_sent_in_part_by_single_calls_is_sent_whole(bench: Ben
     [medium] = tagged(1, tags=4)
     bench.put([medium], replaces=True)
     [item] = ledgers.outbox(bench.ledger)
-    bench.ledger.progress(item.seq, 4).result()
+    bench.ledger.progress({item.seq: 4}).result()
     bench.deliver(replace=True)
     assert bench.server.store == expected([medium])
 
