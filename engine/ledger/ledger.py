@@ -116,7 +116,7 @@ class Ledger(LedgerView):
         new = [media for media in page if media.id not in known or known[media.id].is_other_file(media)]
         told = [(m.version, m.id) for m in page if m.version and m.id in known and known[m.id].version is None]
         if told:  # an older engine did not keep it, or the service is new to telling it
-            self._writer.submit(lambda c: _many(c, "UPDATE media SET version = ? WHERE id = ?", told))
+            self._writer.submit(lambda c: _many(c, "UPDATE media SET version = ? WHERE id = ?", told)).result()
         if new:
             now = time.time()
             dropped = 0
