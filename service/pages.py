@@ -32,11 +32,12 @@ _PATIENCE = 10.0  # seconds that a request waits for one of them
 _TOO_MANY = f"a search takes {search.MAX_TAGS} tags and {search.MAX_WORDS} words at most"
 
 
-def _query(
+async def _query(
     tag: Annotated[list[str], Query(description="whole tags; all must be there")] = [],  # noqa: B006 - copied
     q: Annotated[str, Query(max_length=200, description="parts of tags, separated by spaces")] = "",
     category: Annotated[str | None, Query(max_length=100)] = None,
 ) -> search.Query:
+    # async, for FastAPI would run it in one of the threads that all files share
     words = q.split()
     if len(tag) > search.MAX_TAGS or len(words) > search.MAX_WORDS:
         raise HTTPException(422, _TOO_MANY)

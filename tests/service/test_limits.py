@@ -3,11 +3,13 @@
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -51,10 +53,11 @@ def test_searches_that_hang_keep_neither_the_media_api_nor_pictures_waiting(gate
     with embedded(library, db=tmp_path / "l.db", rescan=0) as running, ThreadPoolExecutor(60) as clients:
         try:
             searches = [clients.submit(httpx.get, f"{running.url}/page/pictures", timeout=60) for _ in range(60)]
-            refused = [one for one in searches[:] if _answered(one) == 503]  # all but those that have a thread
-            assert len(refused) == 60 - pages._SEARCHES
-            assert refused[0].result().headers["retry-after"]
-            assert "try again" in refused[0].result().json()["error"]
+            done = as_completed(searches, timeout=60)
+            refused = [next(done).result() for _ in range(60 - pages._SEARCHES)]  # all but those that have a thread
+            assert {one.status_code for one in refused} == {503}
+            assert refused[0].headers["retry-after"]
+            assert "try again" in refused[0].json()["error"]
             assert ask_segment(running) == 4
             assert httpx.get(f"{running.url}/thumb/1").status_code == 200
             assert httpx.get(f"{running.url}/health").json() == {"status": "ok"}
@@ -63,11 +66,30 @@ def test_searches_that_hang_keep_neither_the_media_api_nor_pictures_waiting(gate
         assert sum(one.result().status_code == 200 for one in searches) == pages._SEARCHES
 
 
-def _answered(request) -> int | None:
-    try:
-        return request.result(timeout=5).status_code
-    except TimeoutError:
-        return None
+def test_pictures_on_a_share_that_hangs_keep_the_media_api_waiting_neither(running, monkeypatch):
+    back = threading.Event()
+    opened = threading.Semaphore(0)
+    open_file = anyio.open_file
+
+    def hang() -> None:
+        opened.release()
+        back.wait()
+
+    async def hanging(*arguments, **options):
+        await anyio.to_thread.run_sync(hang)  # as the real one does, in one of the threads that all files share
+        return await open_file(*arguments, **options)
+
+    monkeypatch.setattr(anyio, "open_file", hanging)
+    with ThreadPoolExecutor(50) as clients:
+        try:
+            pictures = [clients.submit(httpx.get, f"{running.url}/picture/1", timeout=60) for _ in range(50)]
+            for _ in range(40):  # all of those threads
+                assert opened.acquire(timeout=60)
+            assert ask_segment(running) == 4
+            assert httpx.get(f"{running.url}/page/pictures", timeout=10).status_code == 200
+        finally:
+            back.set()
+        assert {one.result().status_code for one in pictures} == {200}
 
 
 def test_a_search_that_takes_too_long_is_ended(running, http, ids, monkeypatch):
