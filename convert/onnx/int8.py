@@ -18,6 +18,7 @@ import onnx
 from convert.errors import needing
 from convert.pictures import Pictures
 from engine.model.folder import sha256_of
+from engine.model.onnx_runtime import import_onnxruntime
 
 INT8 = "int8"
 EXPORTER = "onnxruntime.quantization"
@@ -50,8 +51,8 @@ def quantise(fp32: Path, target: Path, pictures: Pictures) -> Quantised:
         ConvertError: there is no ONNX Runtime, or no picture could be read.
     """
     with needing("int8"):
-        import onnxruntime
         from onnxruntime import quantization as ort
+    onnxruntime = import_onnxruntime()
     reader = _Reader(pictures)
     with _quiet():
         ort.quantize_static(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convert.errors import ConvertError, needing
+from convert.errors import ConvertError
 from convert.keras.project import read_project
 from convert.model_folder import record_parity, replace_file
 from convert.parity.comparison import THRESHOLD, Comparison, compare
@@ -17,6 +17,7 @@ from convert.parity.report import report
 from convert.pictures import Pictures
 from engine.errors import first_line
 from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
+from engine.model.onnx_runtime import import_onnxruntime
 from engine.types import Row, Scores
 
 PAGE = "parity.html"
@@ -136,8 +137,7 @@ def _all_scores(model: Model, pictures: Pictures, progress: Progress) -> tuple[l
 def _session(precision: Precision) -> Callable[[Row], Scores]:
     """One precision's file on the CPU: pixels [1, height, width, 3] -> scores [1, tags]."""
     check_file(precision)
-    with needing("a comparison"):
-        import onnxruntime
+    onnxruntime = import_onnxruntime()
     try:
         session = onnxruntime.InferenceSession(precision.file, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
