@@ -14,7 +14,7 @@ from convert.model_folder import record_parity, replace_file
 from convert.parity.comparison import THRESHOLD, Comparison, compare
 from convert.parity.keras_reference import has_keras, keras_scores
 from convert.parity.report import report
-from convert.pictures import Pictures
+from convert.pictures import Pictures, Progress
 from engine.errors import first_line
 from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
 from engine.model.onnx_runtime import import_onnxruntime
@@ -22,8 +22,6 @@ from engine.types import Row, Scores
 
 PAGE = "parity.html"
 COUNT = 500
-Progress = Callable[[str, int, int], None]
-"""Takes what is being computed, how many pictures are done, and how many there are."""
 
 
 def verify(
