@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TextIO, TypeVar
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.main import get_command
 
 from engine.files import replacing
@@ -21,6 +23,9 @@ if TYPE_CHECKING:  # what needs the extra service is imported when it is used, s
     from service.embedded import Running
     from service.export import Written
 
+T = TypeVar("T")
+LINE_EVERY = 10_000
+"""Exported pictures after which a line says how far it is, where no counter can be drawn."""
 TOKEN_VARIABLE = "ENGINE_API_TOKEN"  # noqa: S105 - the variable's name
 PASSWORD_VARIABLE = "ENGINE_PAGE_PASSWORD"  # noqa: S105 - the variable's name
 _PASSWORD_LENGTH = 12  # somebody types it on a phone
@@ -193,7 +198,7 @@ def _export(
         raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
     with closing(Database(file)) as database:
         export.check_categories(database, selection.categories)
-        pictures = export.tagged(database, selection)
+        pictures = _watched(export.tagged(database, selection))
         if txt:
             if output:
                 raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
@@ -231,6 +236,23 @@ def _say_written(done: "Written") -> None:
             f"passed over {done.impossible} pictures whose file is gone "
             "or whose name differs from another's by suffix only"
         )
+
+
+def _watched(pictures: Iterator[T]) -> Iterator[T]:
+    """The same, with a counter on stderr; a line now and then where that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        for number, picture in enumerate(pictures, start=1):
+            yield picture
+            if number % LINE_EVERY == 0:
+                _say(f"exported {number:,} pictures so far")
+        return
+    if sys.stdout.isatty():  # the tags themselves go to this terminal: a bar would cut them
+        yield from pictures
+        return
+    columns = SpinnerColumn(), TextColumn("exporting: {task.completed:,} pictures"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as shown:
+        yield from shown.track(pictures, total=None)
 
 
 def _secret(named: Path | None, variable: str, kept: Path, characters: int = 43) -> tuple[str, str]:

@@ -155,7 +155,7 @@ def keep(file: Path, found: Found) -> str:
         write(file, found.better, without=stale)
     parts = [f"{key} = {json.dumps(value)}" for key, value in found.better.items()]
     parts += [f"{key} taken out, for the default is as fast" for key in stale]
-    return f"{file}: {', '.join(parts)}" if parts else f"the defaults are best here: {file} is left as it is"
+    return f"{file}: {', '.join(parts)}" if parts else f"the defaults are best here: nothing is written into {file}"
 
 
 def stale_keys(file: Path, found: Found) -> list[str]:

@@ -167,7 +167,7 @@ def test_only_what_beat_its_default_is_kept(tmp_path: Path) -> None:
 def test_where_the_defaults_are_best_no_file_is_made(tmp_path: Path) -> None:
     file = tmp_path / "engine.toml"
     said = keep(file, Found({"batch_size": 4}, {}))
-    assert said == f"the defaults are best here: {file} is left as it is" and not file.exists()
+    assert said == f"the defaults are best here: nothing is written into {file}" and not file.exists()
 
 
 def test_what_was_tuned_elsewhere_does_not_outlive_a_default_that_won(tmp_path: Path) -> None:
@@ -209,6 +209,12 @@ def test_the_command(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
     assert set(written) <= {"threshold", "batch_size", "intra_op_threads", "decode_threads"}
     assert written.get("batch_size") in (None, 1, 2, 8)  # neither the 7 it was nor the default, which is 4
     assert "measuring: batch: 8 steps\n" in result.stderr
+
+
+def test_a_terminal_gets_a_bar(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
+    result = tune(tiny_model, tmp_path, "--device", "cpu", "--pictures", str(pictures), TTY_COMPATIBLE="1")
+    assert result.returncode == 0, result.stderr
+    assert "━" in result.stderr and "measuring: batch" in result.stderr and "8 steps" not in result.stderr
 
 
 def test_the_file_that_runs_read_is_the_one_written(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
