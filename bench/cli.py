@@ -17,10 +17,9 @@ from bench.delivery import measure as measure_delivery
 from bench.estimate import CATALOGUE, REALISTIC
 from bench.estimate import estimate as estimate_cards
 from bench.fitting import measure as measure_fit
-from bench.graph import gflop
+from bench.fresh import need_keras
 from bench.machine import envelope
 from bench.output import show
-from bench.page import page
 from bench.pipeline import Size, measure
 from bench.sweep import sweep as sweep_points
 from engine.config import DeviceName
@@ -37,6 +36,8 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Measure images/s and memory, side by side with the original.",
 )
 
@@ -44,7 +45,18 @@ Model = Annotated[Path, typer.Option(help="The model folder that `engine convert
 Title = Annotated[str | None, typer.Option(help="What the model is called in the result; else its project.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of the table.")]
 Output = Annotated[Path | None, typer.Option(help="Write the JSON object to this file.")]
-Html = Annotated[Path | None, typer.Option(help="Write a page with tables and plots to this file.")]
+
+
+def _with_plots(html: Path | None) -> Path | None:
+    """Import what draws the plots before anything is measured, if they are wanted: an hour must not end with that."""
+    if html:
+        import bench.page  # noqa: F401
+    return html
+
+
+Html = Annotated[
+    Path | None, typer.Option(callback=_with_plots, help="Write a page with tables and plots to this file.")
+]
 Pairs = Annotated[int, typer.Option(min=1, help="Interleaved pairs; 9 give a spread of 95 % confidence.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds; 9 give a spread of 95 % confidence.")]
 Device = Annotated[Literal["auto", DeviceName], typer.Option(help="Where the model runs.")]
@@ -69,6 +81,8 @@ def compare(
 ) -> None:
     """The original's way, ONNX Runtime one picture at a time, and the engine."""
     opened = open_model(model)
+    if project:
+        need_keras(keras_python)
     with tempfile.TemporaryDirectory() as drawn:
         if folder is None:
             folder = Path(drawn)
@@ -156,6 +170,8 @@ def estimate(
     html: Html = None,
 ) -> None:
     """What a card would do, from the model's operations and the card's peak. An estimate."""
+    from bench.graph import gflop  # needs onnx, which --help must not
+
     opened = open_model(model)
     cost = gflop(opened.precision(None).file)
     shares = (efficiency, efficiency) if efficiency else REALISTIC
@@ -185,6 +201,8 @@ def finish(command: str, content: dict[str, Any], as_json: bool, output: Path | 
     if output:
         output.write_text(document + "\n", encoding="utf-8", newline="\n")
     if html:
+        from bench.page import page
+
         html.write_text(page(result), encoding="utf-8", newline="\n")
     if as_json:
         print(document)

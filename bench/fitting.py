@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.fresh import environment
+from bench.fresh import environment, need_keras
 from bench.pictures import jpeg
 from bench.process import watch
 from bench.stats import figure, verdict
@@ -39,6 +39,7 @@ PICTURES = 12
 
 def measure(keras_python: str, pairs: int) -> dict[str, Any]:
     """For each kind of picture: milliseconds a picture of both sides, and their ratio, with spreads."""
+    need_keras(keras_python)
     with tempfile.TemporaryDirectory() as folder:
         command = [keras_python, "-m", "bench.fitting", str(pairs)]
         kinds = json.loads(watch(command, environment(), Path(folder) / "fit.log").stdout.splitlines()[-1])

@@ -40,6 +40,21 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": path, "PYTHONUTF8": "1"} | more
 
 
+def need_keras(python: str) -> None:
+    """Raise `EngineError` unless this interpreter has what the original runs on. Nothing is imported there."""
+    names = ("tensorflow", "tf_keras", "skimage")
+    code = f"from importlib.util import find_spec; print(*(n for n in {names} if not find_spec(n)))"
+    try:
+        found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, env=environment())  # noqa: S603 - the user's interpreter
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise EngineError(f"--keras-python {python} does not run ({error}): name a Python interpreter") from None
+    if missing := found.stdout.split():
+        raise EngineError(
+            f"the original needs {', '.join(missing)}, which {python} does not have: "
+            '`pip install "deepdanbooru-engine[keras]"`, or name an interpreter that has the extra with --keras-python'
+        )
+
+
 def last_line(text: str) -> str:
     """The last line that is not blank: of a traceback, the error."""
     lines = [line for line in text.splitlines() if line.strip()]

@@ -11,26 +11,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from convert.conversion import CALIBRATE_COUNT, Conversion, convert
 from convert.fetch import download
-from convert.fetch.fetch import FetchOptions, fetch
-from convert.keras.project import tags_sha256
 from convert.model_folder import DTYPE
 from convert.parity.comparison import THRESHOLD, Comparison
-from convert.parity.verify import COUNT, PAGE, Progress, verify
+from convert.parity.verify import COUNT, PAGE, verify
+from convert.pictures import CALIBRATE_COUNT, Progress
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS
 from engine.errors import EngineError
 
-_convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_verify_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_fetch_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:  # what needs h5py and onnx is imported when it is used, so that --help needs neither
+    from convert.conversion import Conversion
+    from convert.fetch.fetch import FetchOptions
+
+
+def _app() -> typer.Typer:
+    settings = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=settings
+    )
+
+
+_convert_app, _verify_app, _fetch_app = _app(), _app(), _app()
 _INTERRUPTED = 130
 _LINE_EVERY = 50_000_000  # bytes of a download, where no bar can be drawn
 
@@ -74,13 +82,16 @@ def _convert(
     int8 takes its ranges from the pictures of --calibrate; it is made from fp32, which is written too.
     --verify writes verdicts and parity.html, as `engine verify` does.
     """
+    from convert.conversion import convert
+
     started = time.perf_counter()
     precisions = list(dict.fromkeys(precision or [Precision.FP32]))
     if calibrate and Precision.INT8 not in precisions:
         raise typer.BadParameter("only --precision int8 is calibrated", param_hint="--calibrate")
     if verify_folder and not verify_folder.is_dir():  # said now, not when the conversion is done
         raise typer.BadParameter(f"{verify_folder} is no folder", param_hint="--verify")
-    made = convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count, tags)
+    with _progress() as progress:
+        made = convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count, tags, progress)
     print(_summary(made, model_dir, time.perf_counter() - started), flush=True)
     if verify_folder:
         _compare(model_dir, verify_folder, verify_count, threshold, project_dir)
@@ -113,7 +124,7 @@ def _compare(model_dir: Path, folder: Path, count: int, threshold: float, projec
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """A bar on a terminal, else a line for each model."""
+    """A bar for each piece of work on a terminal, else a line."""
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
@@ -122,8 +133,8 @@ def _progress() -> Iterator[Progress]:
             if what not in tasks:
                 tasks[what] = bar.add_task(what)
                 if not console.is_terminal:
-                    print(f"{what}: up to {of:,} pictures", file=sys.stderr, flush=True)
-            bar.update(tasks[what], completed=done, total=of)
+                    _say(f"{what}: up to {of:,} pictures" if of else what)
+            bar.update(tasks[what], completed=done, total=of or None)  # None: the bar moves to and fro
 
         yield progress
 
@@ -145,7 +156,7 @@ def _verdicts(found: Comparison) -> str:
     return "\n".join([*lines, f"written to {found.model.folder / PAGE}"])
 
 
-def _summary(made: Conversion, model_dir: Path, seconds: float) -> str:
+def _summary(made: "Conversion", model_dir: Path, seconds: float) -> str:
     files = "\n".join(f"  model.{precision}.onnx  {size / 1e6:,.1f} MB" for precision, size in made.files.items())
     project = made.project
     cost = f"{made.gflop:,.3g} GFLOP an image, " if made.gflop is not None else ""
@@ -205,6 +216,8 @@ def _fetch(
 
     A download that broke goes on where it ended. The project folder is kept: `engine verify` compares against it.
     """
+    from convert.fetch.fetch import FetchOptions, fetch
+
     precisions = tuple(dict.fromkeys(precision or [FetchedPrecision.FP32]))
     options = FetchOptions(to, project, url, sha256, tags_sha256, precisions, overwrite)
     try:
@@ -216,7 +229,9 @@ def _fetch(
     print(_fetched(made, options))
 
 
-def _fetched(made: Conversion | None, options: FetchOptions) -> str:
+def _fetched(made: "Conversion | None", options: "FetchOptions") -> str:
+    from convert.keras.project import tags_sha256
+
     if made is None:
         return f"{options.model_dir} is there already: nothing to do"
     tags = f"{made.project.model.name}, {len(made.project.tags):,} tags (SHA-256 {tags_sha256(made.project.tags)})"

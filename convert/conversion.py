@@ -16,13 +16,10 @@ from convert.onnx.export import Export, export
 from convert.onnx.fallback import export_with_tf2onnx, outputs_of
 from convert.onnx.int8 import EXPORTER, INT8, quantise
 from convert.onnx.writer import OPSET
-from convert.pictures import Pictures
+from convert.pictures import CALIBRATE_COUNT, Pictures, Progress
 from convert.releases import advice
 from engine.model.folder import sha256_of
 from engine.types import Preprocessing
-
-CALIBRATE_COUNT = 200
-"""Default of `--calibrate-count`: more changed nothing that could be measured (docs/decisions/int8.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,7 @@ def convert(
     calibrate: Path | None = None,
     calibrate_count: int = CALIBRATE_COUNT,
     tags: Path | None = None,
+    progress: Progress = lambda what, done, of: None,
 ) -> Conversion:
     """Converts a DeepDanbooru project folder, without TensorFlow.
 
@@ -67,6 +65,7 @@ def convert(
         calibrate: a folder of pictures, which int8 needs.
         calibrate_count: how many of them to use at most.
         tags: a list of the model's tags, one a line, where there is no project folder.
+        progress: is told what is being done.
 
     Raises:
         ConvertError: the reason as a sentence; `model_dir` is as it was.
@@ -84,7 +83,7 @@ def convert(
         with staged(model_dir, keep=not overwrite) as folder:
             sizes = {p: _write(folder, manifest, project, p, made) for p, made in exports.items()}
             if pictures:
-                sizes[INT8] = _write_int8(folder, manifest, pictures)
+                sizes[INT8] = _write_int8(folder, manifest, pictures, progress)
             finish(folder, manifest, project)
     made = next(iter(exports.values()))
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
@@ -134,10 +133,10 @@ def _write(folder: Path, manifest: Manifest, project: Project, precision: str, m
     return path.stat().st_size
 
 
-def _write_int8(folder: Path, manifest: Manifest, pictures: Pictures) -> int:
+def _write_int8(folder: Path, manifest: Manifest, pictures: Pictures, progress: Progress) -> int:
     path = folder / f"model.{INT8}.onnx"
     path.unlink(missing_ok=True)
-    made = quantise(folder / manifest["precisions"]["fp32"]["file"], path, pictures)
+    made = quantise(folder / manifest["precisions"]["fp32"]["file"], path, pictures, progress)
     add_precision(
         manifest,
         INT8,

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,12 @@ from engine.families import family_of
 from engine.pictures.decode import decode
 from engine.types import Preprocessing, Rgb, Row
 
+CALIBRATE_COUNT = 200
+"""Default of `--calibrate-count`: more changed nothing that could be measured (docs/decisions/int8.md)."""
 _MAX_BYTES = 256 << 20  # what is larger is a video or worse; the engine reads no more either
+
+Progress = Callable[[str, int, int], None]
+"""Takes what is being done, how many pictures of it are done, and how many there are; 0 where nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convert.cli import main as convert
 from demo.render import Truth, render
 from demo.score import f1
 from service.cli import export_main as export
-from service.embedded import Running, embedded
+
+if TYPE_CHECKING:  # needs the extra service, which --help must not
+    from service.embedded import Running
 
 PROJECT = Path(__file__).parent / "model"
 
@@ -24,6 +26,8 @@ PROJECT = Path(__file__).parent / "model"
 def main(argv: list[str] | None = None) -> int:
     """Render, convert, serve, run, compare. Returns the process's exit code: 0 when every step did what it should."""
     options = _options(argv)
+    from service.embedded import embedded
+
     folder = options.folder or Path(tempfile.mkdtemp(prefix="engine-demo-"))
     pictures, model = folder / "pictures", folder / "model"
     try:
@@ -63,7 +67,7 @@ def _render(pictures: Path, count: int, seed: int) -> list[Truth]:
     return truth
 
 
-def _run(model: Path, pictures: Path, state: Path, service: Running) -> dict[str, Any] | None:
+def _run(model: Path, pictures: Path, state: Path, service: "Running") -> dict[str, Any] | None:
     """`engine run` in a process of its own, as a user starts it; None if it failed."""
     command = [sys.executable, "-c", "from engine.cli import main; main()", "run", "--json"]
     command += ["--model", str(model), "--storage", str(pictures), "--state", str(state)]
@@ -88,7 +92,7 @@ def _stored(db: Path, pictures: Path) -> dict[str, list[str]]:
     return {entry["path"]: [tag["tag"] for tag in entry["tags"]] for entry in entries}
 
 
-def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list[str]], service: Running) -> None:
+def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list[str]], service: "Running") -> None:
     score = f1({picture.path: picture.tags for picture in truth if not picture.broken}, tags)
     print(f"\n  images/s        {summary['images_per_second']:.1f}")
     print(f"  bottleneck      {summary['bottleneck']}")
@@ -96,7 +100,7 @@ def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list
     print(f"  F1 of the tags  {score:.3f} against the truth, on {len(truth)} pictures the model never saw")
 
 
-def _wait(service: Running) -> None:
+def _wait(service: "Running") -> None:
     print(f"\nthe page stays open at {service.url} until Ctrl-C", flush=True)
     try:
         while True:

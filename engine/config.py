@@ -98,9 +98,29 @@ class RunConfig(BaseModel):
     )
 
     # What is shown.
+    log_file: Path | None = Field(
+        None, description="Write what is said into this file too; at 10 MB it is renamed to .1, five are kept."
+    )
     json_output: bool = Field(False, description="End with one JSON object on stdout.")
     quiet: bool = Field(False, description="No progress.")
     verbose: bool = Field(False, description="Log what the API answers.")
+
+
+GROUPS = {
+    "model": "What to tag, with what, and where the tags go",
+    "token_file": "The media API",
+    "read_threads": "Reading and decoding",
+    "device": "The model",
+    "log_file": "What is shown",
+}
+"""The groups of `engine run --help`, in the order of the fields: each by the field that it begins with."""
+
+RARE = {
+    "moved", "ca_file", "segment_size", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes",
+    "outbox_limit", "read_ahead", "read_timeout", "max_file_size", "max_pixels", "intra_op_threads", "submitters",
+    "workspace",
+}  # fmt: skip
+"""Settings that few ever touch: the help of a command that takes all settings only names them."""
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TextIO, TypeVar
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.main import get_command
 
 from engine.files import replacing
-from service import export
-from service.catalogue import Catalogue
-from service.database import Database
-from service.embedded import Running, embedded
 from service.errors import ServiceError
-from service.guard import is_loopback
-from service.libraries import database_of, move
+from service.formats import Format, Order
 from service.token import kept_token, read_token
 
+if TYPE_CHECKING:  # what needs the extra service is imported when it is used, so that --help does not need it
+    from service.embedded import Running
+    from service.export import Written
+
+T = TypeVar("T")
+LINE_EVERY = 10_000
+"""Exported pictures after which a line says how far it is, where no counter can be drawn."""
 TOKEN_VARIABLE = "ENGINE_API_TOKEN"  # noqa: S105 - the variable's name
 PASSWORD_VARIABLE = "ENGINE_PAGE_PASSWORD"  # noqa: S105 - the variable's name
 _PASSWORD_LENGTH = 12  # somebody types it on a phone
@@ -42,7 +46,7 @@ class Tag(Protocol):
     `every`: seconds between two looks for new pictures.
     """
 
-    def __call__(self, running: Running, *, library: Path, model: Path, every: float, verbose: bool) -> int: ...
+    def __call__(self, running: "Running", *, library: Path, model: Path, every: float, verbose: bool) -> int: ...
 
 
 def serve_main(argv: list[str], tag: Tag | None = None) -> int:
@@ -61,8 +65,9 @@ def move_main(argv: list[str]) -> int:
 
 
 def _run(command: Callable[..., None], name: str, argv: list[str], tag: Tag | None = None) -> int:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
+    settings = {"help_option_names": ["-h", "--help"]}
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(context_settings=settings)(command)
     try:
         get_command(app).main(args=argv, prog_name=name, obj=tag)
     except ServiceError as error:
@@ -99,6 +104,11 @@ def _serve(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False,
 ) -> None:
     """The media API over a folder of pictures, with a page to look at its tags."""
+    from service.catalogue import Catalogue
+    from service.embedded import embedded
+    from service.guard import is_loopback
+    from service.libraries import database_of
+
     if tag and model is None:
         raise ServiceError("--tag needs a model: give --model, the folder that `engine convert` wrote")
     if tag and context.obj is None:
@@ -139,7 +149,7 @@ def _serve(
 def _export(
     library: _Library,
     db: _Db = None,
-    format: Annotated[export.Format, typer.Option(help="txt writes a file beside each picture.")] = export.Format.JSONL,
+    format: Annotated[Format, typer.Option(help="txt writes a file beside each picture.")] = Format.JSONL,
     output: Annotated[
         Path | None, typer.Option(help="Where jsonl and csv go. [default: stdout]", show_default=False)
     ] = None,
@@ -154,7 +164,7 @@ def _export(
     max_tags: Annotated[
         int | None, typer.Option(min=1, help="The most tags of a picture, the best ones.", show_default=False)
     ] = None,
-    order: Annotated[export.Order, typer.Option(help="Of a picture's tags.")] = export.Order.SCORE,
+    order: Annotated[Order, typer.Option(help="Of a picture's tags.")] = Order.SCORE,
     ratings: Annotated[
         bool | None,
         typer.Option(
@@ -166,8 +176,13 @@ def _export(
     ] = True,
 ) -> None:
     """The tags of a library as JSON Lines, CSV, or a .txt beside each picture."""
+    from service import export
+    from service.catalogue import Catalogue
+    from service.database import Database
+    from service.libraries import database_of
+
     Catalogue.check(library)
-    txt = format is export.Format.TXT
+    txt = format is Format.TXT
     if not (txt or underscores):
         raise ServiceError("--no-underscores is for --format txt: jsonl and csv hold the tags as they are")
     selection = export.Selection(
@@ -183,7 +198,7 @@ def _export(
         raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
     with closing(Database(file)) as database:
         export.check_categories(database, selection.categories)
-        pictures = export.tagged(database, selection)
+        pictures = _watched(export.tagged(database, selection))
         if txt:
             if output:
                 raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
@@ -192,7 +207,7 @@ def _export(
             )
             return
         count = 0
-        write = export.write_jsonl if format is export.Format.JSONL else export.write_csv
+        write = export.write_jsonl if format is Format.JSONL else export.write_csv
         with _opened(output) as out:
             count = write(pictures, out)
         if count:  # 0 as well when the reader of stdout left early
@@ -204,11 +219,13 @@ def _move(
     new: Annotated[Path, typer.Argument(help="Where it is now.")],
 ) -> None:
     """Take the tags of a library along to the folder's new name or place."""
+    from service.libraries import move
+
     move(old, new)
     _say(f"the tags of {old} belong to {new} now")
 
 
-def _say_written(done: export.Written) -> None:
+def _say_written(done: "Written") -> None:
     _say(f"wrote {done.written} .txt files")
     if done.kept:
         _say(f"kept {done.kept} that were there already (--overwrite replaces them)")
@@ -219,6 +236,23 @@ def _say_written(done: export.Written) -> None:
             f"passed over {done.impossible} pictures whose file is gone "
             "or whose name differs from another's by suffix only"
         )
+
+
+def _watched(pictures: Iterator[T]) -> Iterator[T]:
+    """The same, with a counter on stderr; a line now and then where that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        for number, picture in enumerate(pictures, start=1):
+            yield picture
+            if number % LINE_EVERY == 0:
+                _say(f"exported {number:,} pictures so far")
+        return
+    if sys.stdout.isatty():  # the tags themselves go to this terminal: a bar would cut them
+        yield from pictures
+        return
+    columns = SpinnerColumn(), TextColumn("exporting: {task.completed:,} pictures"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as shown:
+        yield from shown.track(pictures, total=None)
 
 
 def _secret(named: Path | None, variable: str, kept: Path, characters: int = 43) -> tuple[str, str]:

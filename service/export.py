@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -16,23 +15,7 @@ from sqlalchemy import select
 from service.catalogue import Catalogue
 from service.database import Database, media, media_tag, tag
 from service.errors import ServiceError
-
-
-class Format(StrEnum):
-    """How tags are written."""
-
-    JSONL = "jsonl"  # {"path": ..., "tags": [{"tag": ..., "score": ...}]}
-    CSV = "csv"  # path,tag,score
-    TXT = "txt"  # tag, tag, tag: in a file beside each picture
-
-
-class Order(StrEnum):
-    """Of a picture's tags; equal ones by score."""
-
-    SCORE = "score"
-    NAME = "name"
-    CATEGORY = "category"  # Character, then General, others by name, System last
-
+from service.formats import Order
 
 _CATEGORIES = {"Character": 0, "General": 1, "System": 3}
 _RATING = "rating:"

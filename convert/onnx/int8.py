@@ -16,8 +16,9 @@ import numpy.typing as npt
 import onnx
 
 from convert.errors import needing
-from convert.pictures import Pictures
+from convert.pictures import Pictures, Progress
 from engine.model.folder import sha256_of
+from engine.model.onnx_runtime import import_onnxruntime
 
 INT8 = "int8"
 EXPORTER = "onnxruntime.quantization"
@@ -40,7 +41,9 @@ class Quantised(NamedTuple):
     runtime: str
 
 
-def quantise(fp32: Path, target: Path, pictures: Pictures) -> Quantised:
+def quantise(
+    fp32: Path, target: Path, pictures: Pictures, progress: Progress = lambda what, done, of: None
+) -> Quantised:
     """Writes the int8 file `target`; its input and output are those of the file `fp32`.
 
     The pictures go through the model one at a time, and of each only the ranges of the values are kept. The folder of
@@ -50,9 +53,9 @@ def quantise(fp32: Path, target: Path, pictures: Pictures) -> Quantised:
         ConvertError: there is no ONNX Runtime, or no picture could be read.
     """
     with needing("int8"):
-        import onnxruntime
         from onnxruntime import quantization as ort
-    reader = _Reader(pictures)
+    onnxruntime = import_onnxruntime()
+    reader = _Reader(pictures, progress)
     with _quiet():
         ort.quantize_static(
             fp32,
@@ -80,15 +83,18 @@ def _kept_float(path: Path) -> list[str]:
 class _Reader:
     """Gives quantize_static the pictures, as an `onnxruntime.quantization.CalibrationDataReader` does."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, progress: Progress) -> None:
         self.given = 0
-        self._pictures = iter(pictures)
+        self._pictures, self._count = iter(pictures), min(pictures.count, len(pictures.files))
+        self._progress = progress
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         picture = next(self._pictures, None)
         if picture is None:
+            self._progress("int8: quantising", 0, 0)
             return None
         self.given += 1
+        self._progress("int8: looking at pictures", self.given, self._count)
         return {"pixels": np.asarray(picture.row)}
 
 

@@ -8,21 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convert.errors import ConvertError, needing
+from convert.errors import ConvertError
 from convert.keras.project import read_project
 from convert.model_folder import record_parity, replace_file
 from convert.parity.comparison import THRESHOLD, Comparison, compare
 from convert.parity.keras_reference import has_keras, keras_scores
 from convert.parity.report import report
-from convert.pictures import Pictures
+from convert.pictures import Pictures, Progress
 from engine.errors import first_line
 from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
+from engine.model.onnx_runtime import import_onnxruntime
 from engine.types import Row, Scores
 
 PAGE = "parity.html"
 COUNT = 500
-Progress = Callable[[str, int, int], None]
-"""Takes what is being computed, how many pictures are done, and how many there are."""
 
 
 def verify(
@@ -136,8 +135,7 @@ def _all_scores(model: Model, pictures: Pictures, progress: Progress) -> tuple[l
 def _session(precision: Precision) -> Callable[[Row], Scores]:
     """One precision's file on the CPU: pixels [1, height, width, 3] -> scores [1, tags]."""
     check_file(precision)
-    with needing("a comparison"):
-        import onnxruntime
+    onnxruntime = import_onnxruntime()
     try:
         session = onnxruntime.InferenceSession(precision.file, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception

@@ -5,7 +5,8 @@ Commands of the engine itself are functions with typer's annotations. Those of o
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -14,6 +15,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from engine.cli.console import sentences
+from engine.cli.plain_help import WIDTH, GroupedCommand
 from engine.errors import EngineError, first_line
 
 
@@ -49,7 +51,9 @@ COMMANDS = {
         "tune",
         "Measure which batch size and threads are fastest here, and write them into engine.toml.",
     ),
-    "doctor": Command("engine.cli.doctor", "doctor", "Check model, device, storage, API and token before a long run."),
+    "doctor": Command(
+        "engine.cli.doctor", "doctor", "Check machine, model, device, storage, API and token before a long run."
+    ),
     "convert": Command(
         "convert.cli", "main", "Turn a DeepDanbooru project (Keras .h5) into a model folder.", extra="convert"
     ),
@@ -103,16 +107,23 @@ class LazyCommand(TyperCommand):
 
 
 def import_function(module: str, function: str, extra: str | None = None) -> Callable[..., Any]:
-    """A function of a module that is imported now.
+    """A function of a module that is imported now. Raises `EngineError` as `naming_extra` does."""
+    with naming_extra(module, extra):
+        found = getattr(import_module(module), function, None)
+        if found is None:
+            raise ImportError(f"it has no {function}", name=module)
+        return cast(Callable[..., Any], found)
+
+
+@contextmanager
+def naming_extra(module: str, extra: str | None) -> Iterator[None]:
+    """Turn an import that fails into a sentence.
 
     Raises:
         EngineError: a package is missing, with the extra that brings it; or another distribution hides the module.
     """
     try:
-        found = getattr(import_module(module), function, None)
-        if found is None:
-            raise ImportError(f"it has no {function}", name=module)
-        return cast(Callable[..., Any], found)
+        yield
     except ImportError as error:
         missing = error.name or module
         package = missing.partition(".")[0]
@@ -121,7 +132,7 @@ def import_function(module: str, function: str, extra: str | None = None) -> Cal
         wanted = f"{OWN}[{extra}]" if extra else OWN
         absent = isinstance(error, ModuleNotFoundError)
         trouble = "is not installed" if absent else f"does not load ({first_line(error)})"
-        raise EngineError(f"this needs {missing}, which {trouble}: `pip install {wanted}`") from None
+        raise EngineError(f'this needs {missing}, which {trouble}: `pip install "{wanted}"`') from None
 
 
 def shadows(*names: str) -> list[str]:
@@ -151,13 +162,15 @@ def _foreign(missing: str, error: ImportError) -> str:
 
 def _load(name: str, command: Command) -> Any:  # noqa: ANN401 - typer's own type is private
     function = import_function(command.module, command.function, command.extra)
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     if command.extra is None:
-        app.command(name, help=command.help)(function)
+        settings = {"max_content_width": WIDTH}
+        app.command(name, help=command.help, cls=GroupedCommand, context_settings=settings)(function)
         return get_command(app)
 
     def pass_on(context: typer.Context) -> None:
-        with sentences():
+        # Such a command imports what its extra brings when it works, so that its help needs no extra.
+        with sentences(), naming_extra(command.module, command.extra):
             raise typer.Exit(function(context.args))
 
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

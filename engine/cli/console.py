@@ -19,10 +19,16 @@ from engine.errors import EngineError
 
 OK, FATAL, USAGE, FINISHED_WITH_FAILURES, INTERRUPTED = 0, 1, 2, 3, interrupts.INTERRUPTED
 
+said = logging.getLogger("engine.said")
+"""What the user was told, for `--log-file`; it goes nowhere else, for it is on the screen already."""
+said.propagate = False
+said.setLevel(logging.INFO)
+
 
 def say(text: str) -> None:
     """A line for the user, on stderr: stdout is for results."""
     typer.echo(printable(text), err=True)
+    said.info("%s", printable(text))
 
 
 def printable(text: str) -> str:

@@ -8,9 +8,10 @@ import typer
 
 from engine.api.addresses import warnings
 from engine.api.client import MediaApi
-from engine.cli.console import INTERRUPTED, interruptible, log_to_stderr, say, sentences
+from engine.cli.console import INTERRUPTED, interruptible, say, sentences
 from engine.cli.dump import dump_on_signal
 from engine.cli.endpoints import named_endpoints
+from engine.cli.log import start_logging
 from engine.cli.run import exit_code
 from engine.cli.settings import load, options
 from engine.cli.sinks import media_api
@@ -22,7 +23,8 @@ from engine.types import Outcome
 
 FLAGS = (
     "segment_url", "recognition_url", "recognition_bulk_url", "recognition_replace_url", "state", "token_file",
-    "ca_file", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes", "give_up_after", "verbose",
+    "ca_file", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes", "give_up_after", "log_file",
+    "verbose",
 )  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def deliver(
 ) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
-        log_to_stderr(settings.verbose)
+        start_logging(settings)
         where = named_endpoints(settings, storage_needed=False)
         must_exist(where.state)
         for sentence in warnings(where.api, where.token):

@@ -1,24 +1,35 @@
-"""`engine doctor`: what a long run will need, checked before it, each failure with its cure."""
+"""`engine doctor`: what a long run will need, checked before it, each failure with its cure.
 
+It takes every flag of `engine run`, so that the line of a run can be checked as it is. What is not named is not
+checked.
+"""
+
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any
 
+import platformdirs
+import psutil
 import typer
 
 from engine.api.addresses import warnings
 from engine.api.client import MediaApi
 from engine.cli.commands import shadows
 from engine.cli.console import FATAL, OK, say, sentences
-from engine.cli.endpoints import Endpoints, endpoints
+from engine.cli.endpoints import APP, Endpoints, endpoints
 from engine.cli.settings import load, options
 from engine.config import RunConfig
 from engine.errors import ConfigError, EngineError, MediumError, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import explained
+from engine.machine import cores
+from engine.model.devices.cuda_check import check_cuda, find_driver
+from engine.model.devices.device import Unavailable
 from engine.model.folder import open_model
+from engine.model.onnx_runtime import import_onnxruntime
 from engine.model.open import open_session, session_config
 from engine.storage import open_storage
 from engine.types import Media
@@ -27,9 +38,16 @@ SAMPLE = 20
 """Media asked for and read: enough to see that storage and catalogue belong together."""
 LARGEST = 1 << 30
 """Bytes of a file that is read to try."""
+LOOKED_AT = (
+    "model", "segment_url", "recognition_url", "recognition_bulk_url", "storage", "library", "state", "token_file",
+    "ca_file", "timeout", "give_up_after", "device", "precision", "batch_size", "vram_limit",
+)  # fmt: skip
+"""The settings that a check depends on. The others are taken too, for the flags of a run are tried by hand."""
+ADDRESSES = "segment_url", "recognition_url", "recognition_bulk_url"
+GB = 1e9
 
 
-@options(RunConfig)
+@options(RunConfig, explained=LOOKED_AT)
 def doctor(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
@@ -40,14 +58,19 @@ def doctor(
         settings = settings.model_copy(update={"give_up_after": settings.give_up_after or 10.0})
         for sentence in shadows():
             say(f"warning: {sentence}")
-        with endpoints(settings) as where:
-            checks = {
-                "model and device": lambda: _model(settings),
-                "storage": lambda: _storage(where),
-                "media API and token": lambda: _api(where),
-                "state": lambda: _state(where),
-            }
-            good = [_check(name, check) for name, check in checks.items()]
+        good = [_check("this machine", _machine), _check("ONNX Runtime", lambda: _runtime(settings))]
+        if settings.model:
+            good.append(_check("model and device", lambda: _model(settings)))
+        if any(getattr(settings, name) for name in ("library", "storage", *ADDRESSES)):
+            with endpoints(settings) as where:
+                checks = {
+                    "storage": lambda: _storage(where),
+                    "media API and token": lambda: _api(where),
+                    "state": lambda: _state(where),
+                }
+                good += [_check(name, check) for name, check in checks.items()]
+        else:
+            say("storage and media API were not named, so not checked: add the flags of your `engine run`")
         raise typer.Exit(OK if all(good) else FATAL)
 
 
@@ -58,6 +81,39 @@ def _check(name: str, check: Callable[[], str]) -> bool:
         typer.echo(f"FAIL  {name}: {error}")
         return False
     return True
+
+
+def _machine() -> str:
+    """Cores, memory, and the folder in which ledgers and libraries are kept unless --state or --db says otherwise."""
+    data, memory = platformdirs.user_data_path(APP, appauthor=False), psutil.virtual_memory()
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=data):
+            free = psutil.disk_usage(str(data)).free
+    except OSError as error:
+        raise ConfigError(
+            f"the user's data folder {data} takes no files ({error.strerror}): make room there, or name another place "
+            "with --state"
+        ) from None
+    return (
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {cores()} cores, "
+        f"{memory.total / GB:.1f} GB of memory, {memory.available / GB:.1f} free; {free / GB:,.1f} GB free for {data}"
+    )
+
+
+def _runtime(settings: RunConfig) -> str:
+    """Which ONNX Runtime is installed, and whether the GPU, if there is one, can be used by it."""
+    ort = import_onnxruntime()
+    found = f"{getattr(ort, 'package_name', 'onnxruntime')} {ort.__version__}"
+    if settings.device == "cpu":
+        return f"{found}; the GPU was not looked for: --device cpu"
+    try:
+        check_cuda(ort, find_driver())
+    except Unavailable as missing:
+        if settings.device == "cuda":
+            raise
+        return f"{found} on the CPU: {missing.reason if missing.absent else missing}"
+    return f"{found}; CUDA works"
 
 
 def _model(settings: RunConfig) -> str:

@@ -14,9 +14,10 @@ import typer
 
 from engine.api.addresses import warnings
 from engine.api.client import MediaApi
-from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, log_to_stderr, say, sentences
+from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, say, sentences
 from engine.cli.dump import dump_on_signal
 from engine.cli.endpoints import Endpoints, endpoints
+from engine.cli.log import start_logging
 from engine.cli.settings import load, options
 from engine.cli.sinks import open_sinks
 from engine.config import WAITS, RunConfig
@@ -69,7 +70,7 @@ def retag(
 def _run(config: Path | None, flags: Mapping[str, Any], *, again: Sequence[str] = ()) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
-        log_to_stderr(settings.verbose)
+        start_logging(settings)
         if settings.model is None:
             raise ConfigError("--model is missing: the folder that `engine convert` wrote")
         model = open_model(settings.model)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.commands import import_function
-from engine.cli.console import OK, log_to_stderr, say
+from engine.cli.console import OK, say
 from engine.cli.endpoints import library_endpoints
+from engine.cli.log import start_logging
 from engine.cli.run import exit_code, tag_catalogue
 from engine.cli.settings import load
 from engine.config import RunConfig
@@ -33,7 +34,7 @@ def tag(running: Any, *, library: Path, model: Path, every: float, verbose: bool
             "quiet": settings.quiet or not sys.stderr.isatty(),  # a service's log wants no line every ten seconds
         }
     )
-    log_to_stderr(verbose)
+    start_logging(settings)
     summary = tag_catalogue(settings, open_model(model), library_endpoints(settings, running))
     for line in summary.lines():
         say(line)

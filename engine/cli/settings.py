@@ -3,12 +3,13 @@
 `options` turns the fields of a pydantic model into flags, so a setting is declared once, in engine/config.py.
 """
 
+import difflib
 import inspect
 import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
@@ -24,6 +25,8 @@ from pydantic_settings import (
 )
 
 from engine.api.token import Token
+from engine.cli.plain_help import NAMED_ONLY
+from engine.config import GROUPS, RARE
 from engine.errors import ConfigError
 
 C = TypeVar("C", bound=BaseModel)
@@ -34,14 +37,18 @@ FLAGS = {"json_output": "json"}
 NOT_SETTINGS = {"ENGINE_API_TOKEN", "ENGINE_PAGE_PASSWORD", "ENGINE_CONFIG"}
 
 
-def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def options(
+    config: type[BaseModel], *names: str, explained: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each field of `config` (or for those named), besides its own parameters.
 
-    The command receives them as one mapping, `flags`, that holds only what was given.
+    Its help explains those of `explained`, by default all but the rare ones, and only names the others; where the
+    fields are named, it explains all of them. The command receives one mapping, `flags`, of what was given.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         fields = {name: config.model_fields[name] for name in names or config.model_fields}
+        panels = {} if names else _panels(fields, explained or set(fields) - RARE)
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "flags"]
 
         def with_flags(**given: Any) -> None:  # noqa: ANN401 - whatever typer parsed
@@ -55,7 +62,7 @@ def options(config: type[BaseModel], *names: str) -> Callable[[Callable[..., Non
                 default=None,
                 annotation=Annotated[
                     _flag_type(field),
-                    typer.Option(_flag(name, field), help=field.description),
+                    typer.Option(_flag(name, field), help=_help(field), rich_help_panel=panels.get(name)),
                 ],
             )
             for name, field in fields.items()
@@ -98,7 +105,9 @@ def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
     try:
         return typing.cast(C, Sources(**flags))
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(dict(e), flags, toml) for e in error.errors())) from None
+        raise ConfigError(
+            "; ".join(_sentence(dict(e), flags, toml, config.model_fields) for e in error.errors())
+        ) from None
     except SettingsError as error:
         variable = re.search(r'field "(\w+)"', str(error))
         name = PREFIX + variable[1].upper() if variable else "a variable ENGINE_…"
@@ -110,6 +119,30 @@ def load(config: type[C], flags: Mapping[str, Any], file: Path | None) -> C:
 def api_token(token_file: Path | None) -> Token:
     """The API token from a file or ENGINE_API_TOKEN; never from a flag, never printed."""
     return Token(os.environ.get("ENGINE_API_TOKEN", ""), token_file)
+
+
+def _panels(fields: Iterable[str], explained: Collection[str]) -> dict[str, str]:
+    """The heading under which each field's flag stands in the help."""
+    panels, heading = {}, ""
+    for name in fields:
+        heading = GROUPS.get(name, heading)
+        panels[name] = heading if name in explained else NAMED_ONLY
+    return panels
+
+
+def _help(field: FieldInfo) -> str:
+    """The description and the default, where there is one that the description does not tell."""
+    value = field.default
+    if value is None or isinstance(value, bool):
+        return field.description or ""
+    return f"{field.description} [default: {', '.join(value) if isinstance(value, tuple) else _short(value)}]"
+
+
+def _short(value: object) -> str:
+    """A size as a user would write it: 256M; anything else as it is."""
+    if isinstance(value, int) and value >= 10**6 and value % 10**6 == 0:
+        return f"{value // 10**6}M"
+    return str(value)
 
 
 def _flag(name: str, field: FieldInfo) -> str:
@@ -134,16 +167,22 @@ def _refuse_unknown_variables(config: type[BaseModel]) -> None:
     known = {PREFIX + name.upper() for name in config.model_fields} | NOT_SETTINGS
     for name in os.environ:
         if name.startswith(PREFIX) and name.upper() not in known:
-            raise ConfigError(
-                f"the environment variable {name} is no setting of the engine: `engine run --help` lists them"
-            )
+            raise ConfigError(f"the environment variable {name} is no setting of the engine{_nearest(name, known)}")
 
 
-def _sentence(error: Mapping[str, Any], flags: Mapping[str, Any], toml: Path) -> str:
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the name that was probably meant, else where all of them are."""
+    by_letters = {one.lower().replace("_", ""): one for one in known}
+    asked = re.sub(r"[-_.\s]", "", name.lower())
+    found = difflib.get_close_matches(asked, by_letters, n=1, cutoff=0.75)
+    return f": did you mean {by_letters[found[0]]}?" if found else ": `engine run --help` lists them"
+
+
+def _sentence(error: Mapping[str, Any], flags: Mapping[str, Any], toml: Path, known: Iterable[str]) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"{toml} sets {name}, which is no setting of the engine"
+        return f"{toml} sets {name}, which is no setting of the engine{_nearest(name, known)}"
     if name in flags:
         where = "--" + FLAGS.get(name, name).replace("_", "-")
     elif PREFIX + name.upper() in os.environ:

@@ -63,12 +63,21 @@ class Trial:
         )
 
 
-def race(candidates: Sequence[Settings], measure: Callable[[Trial], float | None], rounds: int) -> list[Trial]:
-    """Measure all candidates `rounds` times, in turns and there and back. The first is the default."""
+def race(
+    candidates: Sequence[Settings],
+    measure: Callable[[Trial], float | None],
+    rounds: int,
+    step: Callable[[], None] = lambda: None,
+) -> list[Trial]:
+    """Measure all candidates `rounds` times, in turns and there and back. The first is the default.
+
+    `step` is called after each measurement.
+    """
     trials = [Trial(settings) for settings in candidates]
     for turn in range(rounds):
         for trial in trials if turn % 2 == 0 else reversed(trials):
             trial.rates.append(measure(trial))
+            step()
     return trials
 
 

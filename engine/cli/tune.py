@@ -1,8 +1,10 @@
-"""`engine tune`: finds by measuring what the defaults only guess, and writes it into engine.toml."""
+"""`engine tune`: finds by measuring what beats the defaults, and writes only that into engine.toml."""
 
 import json
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from rich.table import Table
 from tomlkit.exceptions import TOMLKitError
 
 from engine.cli.console import log_to_stderr, say, sentences
+from engine.cli.progress import steps
 from engine.cli.settings import load, options, settings_file
 from engine.cli.tag import pictures as listed
 from engine.cli.trials import MARGIN, Bench, Settings, Trial, race, rendered_pictures, winner
@@ -53,28 +56,54 @@ def tune(
         start, device = session.batch_size, session.device
         del session  # a small card has no room for two
         found = on_cuda(bench, start, rounds) if device == "cuda" else on_cpu(bench, start, rounds, pictures)
-        compare_precisions(bench, model, base.precision, found, rounds)
-        write(file, found)
-        typer.echo(f"{file}: " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in found.items()))
+        compare_precisions(bench, model, base.precision, found.settings, rounds)
+        typer.echo(keep(file, found))
 
 
-def on_cpu(bench: Bench, start: int, rounds: int, folder: Path | None) -> Settings:
+@dataclass(frozen=True)
+class Found:
+    """What the races found: the fastest settings, and those of them that beat their default."""
+
+    settings: Settings
+    better: Settings
+
+    def then(self, trials: Sequence[Trial]) -> "Found":
+        """With the winner of one more race, whose first is the default."""
+        best = winner(trials).settings
+        better = {name: value for name, value in best.items() if value != trials[0].settings[name]}
+        return Found(best, {**self.better, **better})
+
+
+def on_cpu(bench: Bench, start: int, rounds: int, folder: Path | None) -> Found:
     """The batch by the model alone, the threads' shares end to end: decoding and the model want the same cores."""
-    found = winner(show("batch", race(around(start, 8), bench.model_alone, rounds))).settings
+    found = Found({}, {}).then(contest("batch", around(start, 8), bench.model_alone, rounds))
     with ExitStack() as stack:
         files = list(listed([folder])) if folder else stack.enter_context(rendered_pictures())
-        shares = [{**found, "intra_op_threads": model, "decode_threads": decode} for model, decode in splits(cores())]
-        trials = race(shares, lambda trial: bench.end_to_end(trial, files), rounds)
-    return winner(show("threads, from file to tags", trials)).settings
+        shares = [
+            {**found.settings, "intra_op_threads": model, "decode_threads": decode} for model, decode in splits(cores())
+        ]
+        trials = contest("threads, from file to tags", shares, lambda trial: bench.end_to_end(trial, files), rounds)
+    return found.then(trials)
 
 
-def on_cuda(bench: Bench, start: int, rounds: int) -> Settings:
+def on_cuda(bench: Bench, start: int, rounds: int) -> Found:
     """Batch, then cuDNN's workspace, then a second submitter: each with what was found before."""
-    found = winner(show("batch", race(around(start, LARGEST), bench.model_alone, rounds))).settings
-    for name, values in (("workspace", (False, True)), ("submitters", (1, 2))):
-        candidates = [{**found, name: value} for value in values]
-        found = winner(show(name, race(candidates, bench.model_alone, rounds))).settings
+    found = Found({}, {}).then(contest("batch", around(start, LARGEST), bench.model_alone, rounds))
+    # The default of the workspace is None: it depends on the memory, so it is a third candidate beside no and yes.
+    for name, values in (("workspace", (None, False, True)), ("submitters", (1, 2))):
+        candidates = [{**found.settings, name: value} for value in values]
+        found = found.then(contest(name, candidates, bench.model_alone, rounds))
     return found
+
+
+def contest(
+    title: str, candidates: Sequence[Settings], measure: Callable[[Trial], float | None], rounds: int
+) -> Sequence[Trial]:
+    """A race with a bar while it lasts, and its table."""
+    with steps(f"measuring: {title}", len(candidates) * rounds) as step:
+        trials = race(candidates, measure, rounds, step)
+    show(title, trials)
+    return trials
 
 
 def around(start: int, largest: int) -> list[Settings]:
@@ -95,10 +124,10 @@ def compare_precisions(bench: Bench, model: Model, chosen: str | None, found: Se
     others = [name for name, it in model.precisions.items() if name != first and it.verdict == "pass"]
     if others:
         candidates = [{**found, "precision": name} for name in (first, *others)]
-        show("precision (not changed: --precision takes another)", race(candidates, bench.model_alone, rounds))
+        contest("precision (not changed: --precision takes another)", candidates, bench.model_alone, rounds)
 
 
-def show(title: str, trials: Sequence[Trial]) -> Sequence[Trial]:
+def show(title: str, trials: Sequence[Trial]) -> None:
     """Print a race as a table: images/s as median and range, against the default."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.settings))
     table = Table(*names, "images/s", "range", "against default", title=title, title_justify="left")
@@ -114,15 +143,42 @@ def show(title: str, trials: Sequence[Trial]) -> Sequence[Trial]:
     Console().print(table)
     if best is trials[0] and len(trials) > 1:
         typer.echo(f"nothing is faster than the default by more than {MARGIN:.0%}")
-    return trials
 
 
-def write(file: Path, found: Settings) -> None:
-    """Put keys into a TOML file and leave the rest as it is, comments too. Raises `ConfigError` where that fails."""
+def keep(file: Path, found: Found) -> str:
+    """Write what beat its default, and take out what earlier stood there and does not; what was done, in a sentence.
+
+    A value that was tuned on another machine, or for another model, must not outlive a race that the default won.
+    """
+    stale = stale_keys(file, found)
+    if found.better or stale:
+        write(file, found.better, without=stale)
+    parts = [f"{key} = {json.dumps(value)}" for key, value in found.better.items()]
+    parts += [f"{key} taken out, for the default is as fast" for key in stale]
+    return f"{file}: {', '.join(parts)}" if parts else f"the defaults are best here: nothing is written into {file}"
+
+
+def stale_keys(file: Path, found: Found) -> list[str]:
+    """The keys in the file that were measured and whose default won."""
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError):  # `write` tells what is wrong with it
+        return []
+    return [name for name in document if name in found.settings and name not in found.better]
+
+
+def write(file: Path, found: Settings, without: Sequence[str] = ()) -> None:
+    """Put keys into a TOML file, take those of `without` out, and leave the rest as it is, comments too.
+
+    Raises:
+        ConfigError: that fails; the file is as it was.
+    """
     try:
         text = file.read_bytes().decode("utf-8") if file.exists() else ""
         document = tomlkit.parse(text if text.endswith("\n") or not text else text + "\n")
         document.update(found)
+        for name in without:
+            del document[name]
         with replacing(file) as part:
             part.write_bytes(tomlkit.dumps(document).encode("utf-8"))
     except (OSError, ValueError, TOMLKitError) as error:

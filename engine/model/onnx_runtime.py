@@ -36,7 +36,14 @@ OUT_OF_MEMORY = (
 
 
 def import_onnxruntime() -> Ort:
-    """The onnxruntime module, told to log errors only. Raises `SessionError` when there is none, or more than one."""
+    """The onnxruntime module, told to log errors only and to report nothing.
+
+    Linux and macOS: engine/__init__.py has switched reporting off. Windows knows only this call: the event of the
+    import itself is already written to the system's tracing, where it is lost unless something collects it.
+
+    Raises:
+        SessionError: there is none, or more than one.
+    """
     there = installed()
     if len(there) > 1:
         raise SessionError(
@@ -54,6 +61,7 @@ def import_onnxruntime() -> Ort:
             f"ONNX Runtime is installed but does not start ({first_line(error)}): on Windows the Microsoft Visual C++ "
             "redistributable is the usual cure, else install it again"
         ) from None
+    onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(ERROR)
     return onnxruntime
 

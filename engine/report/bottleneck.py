@@ -47,7 +47,10 @@ def advice(meters: Sequence[Meter], seconds: float, device: str, usable_cores: i
     """
     slowest = find_bottleneck(meters, seconds)
     if utilisation(slowest, seconds) < TOO_SHORT:
-        return f"no stage was busy for long (the busiest, {slowest.name}, {_percent(slowest, seconds)}): a short run"
+        return (
+            f"too short to tell what limits it: starting and ending took most of the time, and even "
+            f"{NAMES[slowest.name]} was busy for only {_percent(slowest, seconds)} of it"
+        )
     idle = [f"session idle {1 - utilisation(m, seconds):.0%}" for m in meters if m.name == "infer" and m is not slowest]
     busy = f"{_who(slowest)} busy {_percent(slowest, seconds)}"
     return (
@@ -72,9 +75,9 @@ def _cure(meter: Meter, device: str, usable_cores: int) -> str:
     return {
         "source": "a larger --segment-size asks the API less often",
         "read": f"--read-threads {2 * meter.threads}",
-        "infer": "as it should; a GPU, or --precision int8 from the first run on, would be faster"
+        "infer": "as it should be; faster is a GPU, or int8 (`engine retag --precision int8` tags all again)"
         if device == "cpu"
-        else "as it should; a faster GPU, or --precision fp16 from the first run on, would be faster",
+        else "as it should be; faster is a better GPU, or fp16 (`engine retag --precision fp16` tags all again)",
         "record": "--state on a faster local disk",
         "deliver": "--recognition-bulk-url if the service has it, else more --connections",
     }[meter.name]

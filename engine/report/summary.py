@@ -98,7 +98,10 @@ class Summary:
         t = self.tally
         idle = not (t.images or t.failed or t.skipped or t.done or t.rejected)
         if idle and not (self.interrupted or self.ledger[Outcome.PENDING] or self.ledger[Outcome.OUTBOX]):
-            return [f"nothing to do: all {sum(self.ledger.values()):,} media of the catalogue are settled"]
+            known = sum(self.ledger.values())
+            if not known:
+                return ["nothing to do: the catalogue lists no media"]
+            return [f"nothing to do: each of the {known:,} media of the catalogue is done, failed, rejected or skipped"]
         refused = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
         shares = "  ".join(f"{m.name} {utilisation(m, self.seconds):.0%}" for m in self.meters)

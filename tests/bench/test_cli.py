@@ -1,8 +1,9 @@
 """`engine bench` on small sizes: the keys of its results, and pages that load nothing."""
 
 import json
+import os
 import re
-import sys
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ def test_a_mistake_is_a_sentence(capsys, tmp_path: Path) -> None:
 
 
 def test_a_contestant_that_fails_is_named(capsys, tmp_path: Path, tiny_model: Path) -> None:
-    words = ["compare", "--model", str(tiny_model), "--project", str(tmp_path), "--keras-python", sys.executable]
+    words = ["compare", "--model", str(tiny_model), "--precision", "int8"]
     assert main([*words, "--count", "1", "--rounds", "1"]) == 1
-    assert "-m bench.original" in capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"error: .* failed: error: .*int8", capsys.readouterr().err.splitlines()[-1])
 
 
 @pytest.mark.full
@@ -123,3 +124,21 @@ def test_compare_with_the_original(capsys, tmp_path: Path) -> None:
     assert engine["differences"]["of"] == original["records"] > 0
     assert engine["differences"]["tags"] == 0  # a trained model: random weights make mountains of rounded pixels
     assert result["ratios"].keys() >= {"engine fp32 / original"}
+
+
+@pytest.mark.parametrize("words", [["compare", "--model", "{model}", "--project", "project"], ["fit"]])
+def test_without_tensorflow_the_original_names_its_extra(
+    words: list[str], tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is drawn or measured; the interpreter is one of a fresh environment, which has no packages."""
+    venv.create(tmp_path / "bare", symlinks=os.name != "nt")
+    python = tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    assert main([word.format(model=tiny_model) for word in words] + ["--keras-python", str(python)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the original needs tensorflow, tf_keras, skimage, which ") and said.count("\n") == 1
+    assert 'pip install "deepdanbooru-engine[keras]"' in said and "--keras-python" in said
+
+
+def test_an_interpreter_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--keras-python", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith(f"error: --keras-python {tmp_path / 'none'} does not run")

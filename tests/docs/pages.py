@@ -90,7 +90,9 @@ def _line_faults(line: str) -> Iterator[str]:
         first = f"{first} {rest[0]}"
     if first in known:
         allowed = known[first].names
-    elif first in ("--help", "-h") or (group and " " not in first):
+    elif first in ("--help", "-h", "--version", "--install-completion"):
+        allowed = {first}
+    elif group and " " not in first:
         allowed = {"--help"}.union(*(command.names for command in group))
     else:
         yield f"`{line}`: there is no command `engine {first}`"
@@ -145,7 +147,7 @@ def file_faults(page: Page) -> list[str]:
         if target and not re.search(rf"^{target[1]}:", makefile, re.MULTILINE):
             faults.append(f"`{line}`: there is no such target")
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    for extras in re.findall(r"deepdanbooru[-_]engine[\w.*-]*\[([\w,]+)\]", page.text):
+    for extras in re.findall(r"(?:deepdanbooru[-_]engine[\w.*-]*|\")\.?\[([\w,]+)\]", page.text):
         missing = set(extras.split(",")) - set(pyproject["project"]["optional-dependencies"])
         faults += [f"there is no extra {name}" for name in sorted(missing)]
     return faults

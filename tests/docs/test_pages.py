@@ -93,6 +93,8 @@ def test_the_parsers_of_all_packages_were_asked() -> None:
         (file_faults, "`no_such_file.py`", "no_such_file.py"),
         (file_faults, "`make everything`", "make everything"),
         (file_faults, 'pip install "deepdanbooru-engine[cpu,gpu]"', "gpu"),
+        (file_faults, 'pip install "deepdanbooru_engine-0.1.0-py3-none-any.whl[cpu,gpu]"', "gpu"),
+        (file_faults, 'pip install ".[cpu,gpu]"', "gpu"),
     ],
 )
 def test_a_page_that_names_what_is_not_there_is_found_out(check: Check, text: str, fault: str) -> None:

@@ -18,6 +18,7 @@ from typing import TextIO
 import httpx
 import pytest
 
+from service import cli
 from service.catalogue import Catalogue
 from service.database import Database
 from service.store import Score, Store
@@ -243,6 +244,16 @@ def test_export_refuses_in_one_sentence(run, library, tagged, tmp_path):
         assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
         assert ended.stderr.startswith("error: ") and sentence in ended.stderr
     assert run("export", "--library", library, "--db", tagged, "--threshold", "1.5").returncode == 2
+
+
+def test_export_shows_how_far_it_is(library, tagged, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "LINE_EVERY", 1)
+    words = ["--library", str(library), "--db", str(tagged), "--output", str(tmp_path / "tags.jsonl")]
+    assert cli.export_main(words) == 0
+    assert capsys.readouterr().err.startswith("exported 1 pictures so far\n")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert cli.export_main(words) == 0
+    assert "exporting: " in capsys.readouterr().err
 
 
 def test_export_without_tags_says_what_to_do(run, library):

@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from engine.cli.commands import COMMANDS, import_function
+from engine.cli.commands import COMMANDS, PACKAGES, import_function
+from engine.config import GROUPS, RARE, RunConfig
 from engine.errors import EngineError
+from tests.docs.program import commands
 from tests.support.runs import ENGINE, run
 
+ROOT = Path(__file__).parents[3]
 HEAVY = {
     "anyio", "cv2", "fastapi", "httpx", "matplotlib", "numpy", "obstore", "onnx", "onnxruntime", "PIL", "platformdirs",
     "psutil", "pydantic", "pydantic_settings", "rich", "simplejpeg", "sqlalchemy", "tomlkit", "uvicorn",
@@ -33,7 +39,7 @@ def test_the_list_of_commands_loads_none_of_them(arguments: list[str]) -> None:
     assert modules & HEAVY == set()
     assert {name for name in modules if name.startswith("engine.")} == {
         "engine.cli", "engine.cli.commands", "engine.cli.console", "engine.cli.group", "engine.cli.interrupts",
-        "engine.errors",
+        "engine.cli.plain_help", "engine.errors",
     }  # fmt: skip
 
 
@@ -49,6 +55,105 @@ def test_every_command_is_listed_and_has_a_help_of_its_own() -> None:
         shown = run([*ENGINE, name, "--help"])
         assert shown.returncode == 0, shown.stderr
         assert f"engine {name}" in shown.stdout and "--help" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_the_short_flag_for_help(name: str) -> None:
+    words = [name] if name else []
+    assert run([*ENGINE, *words, "-h"]).stdout == run([*ENGINE, *words, "--help"]).stdout != ""
+
+
+SUBCOMMANDS = ["compare", "sweep", "pipeline", "fit", "estimate", "table"]
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_the_short_flag_for_the_help_of_a_measurement(name: str) -> None:
+    assert f"engine bench {name}" in run([*ENGINE, "bench", name, "-h"]).stdout
+
+
+def test_the_version() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert run([*ENGINE, "--version"]).stdout == f"deepdanbooru-engine {declared}\n"
+
+
+def test_the_package_is_the_command() -> None:
+    assert run([sys.executable, "-m", "engine", "--help"]).stdout == run([*ENGINE, "--help"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("st", {"status"}), ("run --seg", {"--segment-url", "--segment-start", "--segment-size"})],
+)
+def test_a_shell_completes_commands_and_flags(typed: str, offered: set[str]) -> None:
+    words = f"engine {typed}"
+    asked = {"_ENGINE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert set(run(ENGINE, None, None, **asked).stdout.split()) == offered
+
+
+@pytest.mark.parametrize("name", ["run", "retag", "doctor"])
+def test_a_help_fits_on_two_screens(name: str) -> None:
+    """Of 30 lines, which is what Windows opens a terminal with; its 120 columns are not needed."""
+    shown = run([*ENGINE, name, "--help"], COLUMNS="100").stdout
+    assert len(shown.splitlines()) <= 60
+    assert all(len(line) <= 100 for line in shown.splitlines())
+
+
+def test_the_help_of_run_has_groups_and_defaults() -> None:
+    shown = run([*ENGINE, "run", "--help"], COLUMNS="120").stdout
+    for heading in GROUPS.values():
+        assert f"\n{heading}:\n" in shown
+    assert re.search(r"--read-threads <int> .* \[default: 8\]\n", shown)
+    flags = {flag for flag in commands()["run"].names if not flag.startswith("--no-")}
+    assert flags == set(re.findall(r"(?<!\S)--[a-z-]+", shown)) - {"--no-workspace"}
+    assert set(GROUPS) | RARE <= set(RunConfig.model_fields)
+
+
+def brought_by_extras() -> list[str]:
+    """Every module that can be imported here and that the engine without extras does not bring."""
+    base, open_names = set(), {"deepdanbooru-engine"}
+    while open_names:
+        base |= open_names
+        lines = [line for name in open_names for line in needs(name) if "extra ==" not in line]
+        open_names = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines} - base
+    found = metadata.packages_distributions()
+    owners = {module: {name.lower().replace("_", "-") for name in names} for module, names in found.items()}
+    return sorted(module for module, names in owners.items() if not names & base and module not in PACKAGES)
+
+
+def needs(distribution: str) -> list[str]:
+    try:
+        return metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:  # of another platform
+        return []
+
+
+def test_help_needs_no_extra() -> None:
+    hidden = brought_by_extras()
+    assert {"h5py", "onnx", "onnxruntime", "fastapi", "starlette", "sqlalchemy", "matplotlib"} <= set(hidden)
+    assert not {"numpy", "cv2", "typer", "rich", "pydantic"} & set(hidden)
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); " + ENGINE[-1]
+    for words in [[], *([name] for name in COMMANDS), *(["bench", name] for name in SUBCOMMANDS)]:
+        shown = run([sys.executable, "-c", code, *words, "--help"])
+        assert shown.returncode == 0 and "--help" in shown.stdout, (words, shown.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["convert", "project", "model"], "convert"),
+        (["fetch", "deepdanbooru"], "convert"),
+        (["serve", "--library", "."], "service"),
+        (["export", "--library", "."], "service"),
+        (["bench", "estimate", "--model", "model"], "bench"),
+        (["bench", "sweep", "--model", "model", "--html", "page.html"], "bench"),
+        (["demo"], "convert,service"),
+    ],
+)
+def test_a_command_without_its_extra_names_it(words: list[str], extra: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules.update(dict.fromkeys({brought_by_extras()})); " + ENGINE[-1]
+    ended = run([sys.executable, "-c", code, *words], cwd=tmp_path)
+    assert ended.returncode == 1
+    assert f"deepdanbooru-engine[{extra}]" in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
 
 
 def test_an_unknown_command_is_told_with_the_nearest() -> None:
@@ -73,7 +178,7 @@ def test_a_file_whose_name_begins_like_a_flag_can_be_named() -> None:
 
 
 def test_a_missing_package_is_told_with_the_extra_that_brings_it() -> None:
-    with pytest.raises(EngineError, match=r"needs no_such_package, which is not installed: .*engine\[convert\]`"):
+    with pytest.raises(EngineError, match=r'needs no_such_package, which is not installed: .*engine\[convert\]"`'):
         import_function("no_such_package.cli", "main", "convert")
 
 
@@ -83,7 +188,7 @@ def test_a_package_that_does_not_load_says_why(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(EngineError) as caught:
         import_function("broken_for_tests", "main")
     assert str(caught.value) == (
-        "this needs cv2, which does not load (libGL.so.1: cannot open): `pip install deepdanbooru-engine`"
+        'this needs cv2, which does not load (libGL.so.1: cannot open): `pip install "deepdanbooru-engine"`'
     )
 
 

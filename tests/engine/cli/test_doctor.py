@@ -1,5 +1,6 @@
 """`engine doctor` as a user runs it: what it calls good, what not, and that it leaves nothing behind."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_all_is_well_and_no_state_file_is_made(tiny_model: Path, pictures: Path,
     with MediaServer([(number, f"{number}.jpg") for number in range(3)]) as server:
         found = doctor(server, tiny_model, pictures, tmp_path / "s.db")
     assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.count("ok    ") == 4 and "3 of the first 3 media can be read" in found.stdout
+    assert found.stdout.count("ok    ") == 6 and "3 of the first 3 media can be read" in found.stdout
     assert not (tmp_path / "s.db").exists()
 
 
@@ -67,7 +68,7 @@ def test_a_state_file_that_no_run_could_make(tiny_model: Path, pictures: Path, t
     with MediaServer([(0, "0.jpg")]) as server:
         found = doctor(server, tiny_model, pictures, tmp_path / name)
     assert found.returncode == 1
-    assert found.stdout.count("ok    ") == 3 and "FAIL  state: the state file" in found.stdout, found.stderr
+    assert found.stdout.count("ok    ") == 5 and "FAIL  state: the state file" in found.stdout, found.stderr
 
 
 def test_each_failure_has_its_own_line(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -79,3 +80,31 @@ def test_each_failure_has_its_own_line(tiny_model: Path, pictures: Path, tmp_pat
     assert failed == ["FAIL  model and device", "FAIL  media API and token", "FAIL  state"]
     assert "another run works on the state file" in found.stdout
     assert "a-wrong-one" not in found.stdout + found.stderr
+
+
+def test_without_flags_the_machine_is_checked(tmp_path: Path) -> None:
+    found = run([*ENGINE, "doctor"], cwd=tmp_path, HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path / "data"))
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert [line.split(":")[0] for line in found.stdout.splitlines()] == ["ok    this machine", "ok    ONNX Runtime"]
+    assert "were not named, so not checked: add the flags" in found.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the folder is named by a variable of Linux")
+def test_a_machine_whose_data_folder_takes_no_files(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_bytes(b"")
+    found = run([*ENGINE, "doctor"], cwd=tmp_path, XDG_DATA_HOME=str(tmp_path / "a-file"))
+    assert found.returncode == 1
+    assert "FAIL  this machine: the user's data folder" in found.stdout and "--state" in found.stdout
+
+
+def test_a_gpu_that_is_asked_for_and_not_there(tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    assert "FAIL  ONNX Runtime: " in run([*ENGINE, "doctor", "--device", "cuda"], cwd=tmp_path).stdout
+
+
+def test_a_model_alone_is_checked(tiny_model: Path, tmp_path: Path) -> None:
+    found = run([*ENGINE, "doctor", "--model", str(tiny_model)], cwd=tmp_path)
+    assert found.returncode == 0 and "ok    model and device: project, 50 tags, fp32 on cpu" in found.stdout

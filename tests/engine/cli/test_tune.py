@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.cli.trials import Bench, Trial, race, rendered_pictures, winner
-from engine.cli.tune import around, splits, write
+from engine.cli.tune import Found, around, keep, splits, write
 from engine.config import RunConfig
 from engine.errors import ConfigError, EngineError
 from engine.model.folder import Model, open_model
@@ -146,6 +146,39 @@ def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
         write(tmp_path / "gone" / "engine.toml", {"batch_size": 8})
 
 
+# What is kept
+
+
+def raced(*settings: dict[str, Any], fastest: int) -> list[Trial]:
+    return [Trial(one, [20.0 if number == fastest else 10.0] * 3) for number, one in enumerate(settings)]
+
+
+def test_only_what_beat_its_default_is_kept(tmp_path: Path) -> None:
+    found = Found({}, {}).then(raced({"batch_size": 4}, {"batch_size": 8}, fastest=0))
+    shares = [{"batch_size": 4, "intra_op_threads": 2, "decode_threads": decode} for decode in (2, 1)]
+    found = found.then(raced(*shares, fastest=1))
+    assert found.settings == {"batch_size": 4, "intra_op_threads": 2, "decode_threads": 1}
+    assert found.better == {"decode_threads": 1}
+    file = tmp_path / "engine.toml"
+    assert keep(file, found) == f"{file}: decode_threads = 1"
+    assert file.read_text(encoding="utf-8") == "decode_threads = 1\n"
+
+
+def test_where_the_defaults_are_best_no_file_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "engine.toml"
+    said = keep(file, Found({"batch_size": 4}, {}))
+    assert said == f"the defaults are best here: nothing is written into {file}" and not file.exists()
+
+
+def test_what_was_tuned_elsewhere_does_not_outlive_a_default_that_won(tmp_path: Path) -> None:
+    file = tmp_path / "engine.toml"
+    file.write_text("# mine\nbatch_size = 7\nsubmitters = 2\nthreshold = 0.4\n", encoding="utf-8")
+    said = keep(file, Found({"batch_size": 4, "decode_threads": 1}, {"decode_threads": 1}))
+    assert said == f"{file}: decode_threads = 1, batch_size taken out, for the default is as fast"
+    left = "# mine\nsubmitters = 2\nthreshold = 0.4\ndecode_threads = 1\n"  # submitters were not measured
+    assert file.read_text(encoding="utf-8") == left
+
+
 # The command
 
 
@@ -173,15 +206,22 @@ def test_the_command(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
     assert "images/s" in result.stdout and "against default" in result.stdout.replace("\n", " ")
     written = tomllib.loads((tmp_path / "engine.toml").read_text(encoding="utf-8"))
     assert written["threshold"] == 0.4
-    assert set(written) == {"threshold", "batch_size", "intra_op_threads", "decode_threads"}
-    assert written["batch_size"] in (1, 2, 4, 8)  # not the 7 it was: tuning begins from the defaults
+    assert set(written) <= {"threshold", "batch_size", "intra_op_threads", "decode_threads"}
+    assert written.get("batch_size") in (None, 1, 2, 8)  # neither the 7 it was nor the default, which is 4
+    assert "measuring: batch: 8 steps\n" in result.stderr
+
+
+def test_a_terminal_gets_a_bar(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
+    result = tune(tiny_model, tmp_path, "--device", "cpu", "--pictures", str(pictures), TTY_COMPATIBLE="1")
+    assert result.returncode == 0, result.stderr
+    assert "━" in result.stderr and "measuring: batch" in result.stderr and "8 steps" not in result.stderr
 
 
 def test_the_file_that_runs_read_is_the_one_written(tiny_model: Path, tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "mine.toml").write_text("threshold = 0.4\n", encoding="utf-8")
     result = tune(tiny_model, tmp_path, "--device", "cpu", "--pictures", str(pictures), ENGINE_CONFIG="mine.toml")
     assert result.returncode == 0, result.stderr
-    assert "batch_size" in tomllib.loads((tmp_path / "mine.toml").read_text(encoding="utf-8"))
+    assert "mine.toml" in result.stdout
     assert not (tmp_path / "engine.toml").exists()
 
 
