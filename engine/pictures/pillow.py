@@ -22,6 +22,8 @@ from engine.types import Rgb
 if TYPE_CHECKING:
     from pillow_heif import HeifFile
 
+_STRIP = 1 << 22
+"""Pixels that are converted at once."""
 _SLACK = 1 << 20  # pixels: small pictures come in tiles that are larger than they
 
 
@@ -80,8 +82,21 @@ def _heif(data: bytes) -> "HeifFile":
 
 
 def to_rgb(image: Image.Image) -> Rgb:
-    """uint8 [height, width, 3] of a picture of any mode: alpha dropped, 16 bits to their high 8."""
+    """uint8 [height, width, 3] of a picture of any mode: alpha dropped, 16 bits to their high 8.
+
+    A large one is converted in strips: Pillow hands out copies of what it holds, several at once for a whole picture.
+    """
     image.load()
+    width, height = image.size
+    if width * height <= _STRIP:
+        return _converted(image)
+    rgb, rows = np.empty((height, width, 3), np.uint8), max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        rgb[top : top + rows] = _converted(image.crop((0, top, width, min(height, top + rows))))
+    return rgb
+
+
+def _converted(image: Image.Image) -> Rgb:
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode in ("RGBA", "RGBX"):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from engine.errors import NotAPicture, Undecodable
+from engine.pictures import pillow
 from engine.pictures.decode import decode, probe
 from tests.support.pictures import encoded, every_format, png_chunk, png_claiming, smooth
 
@@ -191,3 +192,12 @@ def test_nothing_of_a_png_reaches_the_terminal(name, capfd):
         decode(PNG_START + b"".join(png_chunk(*chunk) for chunk in LIBPNG_SPEAKS_OF[name]) + PNG_END)
     shown = capfd.readouterr()
     assert shown.out == shown.err == ""
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_a_picture_in_strips_has_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 29, 3), np.uint8))
+    image = rgb.convert("L").convert("I;16") if mode == "I;16" else rgb.convert(mode)
+    whole = pillow.to_rgb(image)
+    monkeypatch.setattr(pillow, "_STRIP", 29 * 5 + 3)
+    assert np.array_equal(pillow.to_rgb(image), whole) and whole.shape == (37, 29, 3)
