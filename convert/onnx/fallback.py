@@ -34,7 +34,7 @@ def export_with_tf2onnx(model: KerasModel, rows: Preprocessing, precision: str, 
     why = str(reason).removesuffix(".")
     if any(entry.get("class_name") == "Lambda" for entry in _objects(model.config)):
         raise ConvertError(f"{why}, and it holds a Lambda, which is code of a stranger: save it without, then convert.")
-    if not all(importlib.util.find_spec(package) for package in ("tf2onnx", "tf_keras")):
+    if not has_tf2onnx():
         raise ConvertError(f"{why}: tf2onnx might, with the extra keras ({_EXTRA}).")
     if precision != "fp32":
         raise ConvertError(f"{why}, and tf2onnx writes fp32 only: use --precision fp32.")
@@ -54,6 +54,11 @@ def export_with_tf2onnx(model: KerasModel, rows: Preprocessing, precision: str, 
         gflop=None,
         write=lambda path: _write(model.path, path, rows),
     )
+
+
+def has_tf2onnx() -> bool:
+    """Whether the packages of this way are installed."""
+    return all(importlib.util.find_spec(package) for package in ("tf2onnx", "tf_keras"))
 
 
 def _objects(value: object) -> Iterator[Mapping[str, Any]]:

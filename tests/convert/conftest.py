@@ -18,6 +18,13 @@ def no_child_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def no_tf2onnx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick tests see the same whether TensorFlow is installed or not."""
+    if not request.node.get_closest_marker("full"):
+        monkeypatch.setattr("convert.onnx.fallback.has_tf2onnx", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 rendered pictures and three broken ones."""
