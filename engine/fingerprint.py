@@ -10,6 +10,8 @@ from engine.ledger.ledger import Ledger
 from engine.ledger.schema import damaged
 from engine.model.folder import Model, Precision
 
+LIBRARY = "library "
+"""How the name of an embedded library's database begins; its identity follows, which no move changes."""
 THRESHOLD = 0.5
 """The default, as in the original script."""
 
@@ -77,6 +79,11 @@ def hold_service(ledger: Ledger, service: str, *, moved: bool, formerly: str | N
     """
     known = ledger.meta("service")
     moved = moved or (known is not None and formerly is not None and known.startswith(formerly))
+    if known and known != service and known.startswith(LIBRARY) and service.startswith(LIBRARY):
+        raise LedgerError(
+            f"the state file {ledger.path} belongs to another database of tags than the one that is there now: has the "
+            "old one been deleted or replaced? Put it back; or move the state file away, then all is tagged anew"
+        )
     if known is not None and known != service and not moved:
         raise LedgerError(
             f"the state file {ledger.path} belongs to {known}, not to {service}: give this one a file of its own with "

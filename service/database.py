@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from engine.files import make_private
 from service.errors import ServiceError
 
 SCHEMA_VERSION = 2
@@ -125,6 +126,7 @@ class Database:
         self._write_lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path)
             with self.writing() as connection:
                 _migrate(connection, path)
                 self.identity: str = connection.execute(select(library.c.identity)).scalar_one()

@@ -18,6 +18,7 @@ from engine.cli.console import say
 from engine.cli.settings import api_token
 from engine.config import RunConfig
 from engine.errors import ConfigError
+from engine.fingerprint import LIBRARY
 
 APP = "deepdanbooru-engine"
 
@@ -127,7 +128,7 @@ def library_endpoints(settings: RunConfig, running: Any) -> Endpoints:  # noqa: 
     # own, wherever the folder lies now.
     formerly = "the library " if settings.state is None else f"the library {cast(Path, settings.library).resolve()}"
     return Endpoints(
-        f"library {running.identity}",
+        f"{LIBRARY}{running.identity}",
         api,
         Token(running.token),
         str(settings.library),

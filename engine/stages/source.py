@@ -93,7 +93,7 @@ class Source:
     def _full_sweep(self, again: Collection[Outcome] = ()) -> int:
         began = time.time()
         tail = self._sweep(self._config.segment_start, again)
-        if self._left != 0 and not isinstance(self._catalogue, FileList):  # files that are named are no whole catalogue
+        if self._left != 0 and not isinstance(self._catalogue, MediaList):  # those named are not all
             self._admission.note_listed()
             self._look_at_failed(began)
         return tail
