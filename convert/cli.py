@@ -19,6 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from convert.fetch import download
+from convert.keras.project import tags_sha256
 from convert.model_folder import DTYPE
 from convert.parity.comparison import THRESHOLD, Comparison
 from convert.parity.verify import COUNT, PAGE, verify
@@ -230,8 +231,6 @@ def _fetch(
 
 
 def _fetched(made: "Conversion | None", options: "FetchOptions") -> str:
-    from convert.keras.project import tags_sha256
-
     if made is None:
         return f"{options.model_dir} is there already: nothing to do"
     tags = f"{made.project.model.name}, {len(made.project.tags):,} tags (SHA-256 {tags_sha256(made.project.tags)})"

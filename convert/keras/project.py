@@ -14,7 +14,6 @@ from typing import Any
 
 from convert.errors import ConvertError, reading
 from convert.keras.network import input_size
-from convert.keras.open import open_keras
 
 Json = Any
 """Whatever json.loads gives."""
@@ -84,6 +83,8 @@ def model_alone(model: Path, tags_file: Path) -> Project:
 
     categories.json and tags-character.txt are used if they lie beside the list. Raises ConvertError.
     """
+    from convert.keras.open import open_keras  # needs h5py, which --help and a comparison without the project must not
+
     if foreign := _foreign(model):
         raise ConvertError(foreign)
     if not model.is_file():
