@@ -75,6 +75,8 @@ class Pipeline:
     ) -> None:
         """`say` gets sentences for the user; `in_outbox` media wait there from an earlier run and keep their places."""
         self._sinks, self._stop, self._waits = parts.sinks, stop, waits
+        for sink in parts.sinks:
+            sink.meter.of_sink = True
         shape, rows = parts.family.preprocessing, parts.session.batch_size
 
         self.in_flight = in_flight = InFlight(

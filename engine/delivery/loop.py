@@ -162,7 +162,8 @@ class Delivery:
                 self._policy.give_up_after_s = self._api.patience(self._api.config.post_url)
                 if self._policy.given_up(now):
                     way_out = "what was tagged is kept in the outbox; `engine deliver` posts it when the API is back"
-                    raise self._api.gone(self._api.config.post_url, self._trouble, "stored nothing", way_out)
+                    did_not = "neither stored nor refused anything"
+                    raise self._api.gone(self._api.config.post_url, self._trouble, did_not, way_out)
                 await self._wait(now)
         except Exception as error:  # whatever it is, the run must hear of it
             self.error = error

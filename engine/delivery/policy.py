@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.api.answers import Answer, NotNow, Rejection, TooLarge, Yes
 from engine.api.backoff import Backoff
-from engine.errors import ApiAway, ApiError
+from engine.errors import ApiError
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,23 @@ class DeliveryPolicy:
     """Decides for each answer whether the media or the service are at fault; one a run.
 
         yes            settle
-        not now        put off; after `attempts` failures while others succeeded halve, or reject if alone
+        not now        put off; after `attempts` failures while others succeeded halve; if alone, reject it once its
+                       failures are more than bad luck
         too large      shrink, or reject if it was a single record
         bad records    halve, or reject if alone; of a medium that travels record by record, the record
 
     Before the address has ever said yes, bad records are nobody's fault yet: up to `most_rejected` single media are
-    tried, and without a yes the run stops. It stops also after as many rejections in a row, and when nothing was stored
-    for `give_up_after_s`. Times are seconds of one monotonic clock, which the caller reads.
+    tried, and without a yes the run stops. It stops also after as many rejections in a row, and when no request was
+    judged, with yes or no, for `give_up_after_s`. Times are seconds of one monotonic clock, which the caller reads.
 
     Args:
         url: the address as it is shown in messages.
         backoff: how long to wait before an attempt is repeated.
         connections: requests under way at a time while the service is well.
-        give_up_after_s: stop the run when nothing was stored for so long; None waits for ever. May be changed.
+        give_up_after_s: stop the run when no request was judged for so long; None waits for ever. May be changed.
         said_yes: whether this address has ever said yes to this ledger.
         attempts: failures of one request, while others succeed, after which it is suspected itself.
-        bad_luck: a medium is not rejected while its failures could be a bad network's with more than this probability.
+        bad_luck: the accepted risk of rejecting a good medium because of a bad network.
         most_rejected: media rejected in a row after which the service is at fault and not the media.
     """
 
@@ -200,7 +201,7 @@ class DeliveryPolicy:
             needed = attempts_needed(self._passing_failures, self._successes, self._attempts, self._bad_luck)
             if suspect and history.counted >= needed:
                 return self._reject(RejectMedium(answer.text), history)
-        # A suspect chunk is narrowed down with the shortest waits: the service is well, there is nothing to spare it.
+        # A suspect chunk is cut down with the shortest waits: the service is well and needs no sparing.
         # A single medium is given growing ones, since the next step is to reject it.
         wait_s = self._backoff.delay(0 if suspect and not alone else history.attempts, answer.retry_after)
         history.attempts += 1
@@ -261,17 +262,10 @@ class DeliveryPolicy:
         if self.give_up_after_s is not None and self._breaker.failing_since is not None:
             yield self._breaker.failing_since + self.give_up_after_s
 
-    def given_up(self, now: float) -> StopRun | None:
-        """The end of the run, if the service has stored nothing for as long as the user wants to wait."""
+    def given_up(self, now: float) -> bool:
+        """Whether the service has put off every request for as long as the user wants to wait."""
         since, patience = self._breaker.failing_since, self.give_up_after_s
-        if since is None or patience is None or now < since + patience:
-            return None
-        return StopRun(
-            ApiAway(
-                f"the media API at {self._url} stored nothing for {patience:.0f} s: what was tagged is kept in the "
-                "outbox; `engine deliver` posts it when the API is back"
-            )
-        )
+        return since is not None and patience is not None and now >= since + patience
 
 
 class CircuitBreaker:

@@ -13,7 +13,7 @@ NAMES = {
     "record": "the ledger",
     "deliver": "the media API",
 }
-"""What a user calls the stages."""
+"""What a user calls the stages, and the sink that is always there."""
 BUSY = 0.9
 """A stage that is busy for at least this share of the run hardly ever waits for another."""
 TOO_SHORT = 0.5
@@ -23,7 +23,8 @@ TOO_SHORT = 0.5
 def utilisation(meter: Meter, seconds: float) -> float:
     """The share of the run that the stage's threads were busy, 0..1.
 
-    The delivery counts as busy while a request is under way.
+    The delivery counts as busy while a request is under way. A sink that does not say how many threads it has counts
+    as one.
     """
     return meter.busy / (max(1, meter.threads) * seconds) if seconds else 0.0
 
@@ -31,10 +32,10 @@ def utilisation(meter: Meter, seconds: float) -> float:
 def find_bottleneck(meters: Sequence[Meter], seconds: float) -> Meter:
     """The stage that the others waited for, which is the busiest.
 
-    A delivery that keeps up may also have a request under way all the time. So it is the bottleneck only if no other
-    stage is busy throughout.
+    A sink that keeps up may be busy all the time too: a delivery always has some request under way. So a sink is the
+    bottleneck only if no stage is busy throughout.
     """
-    busiest = max((m for m in meters if m.name != "deliver"), key=lambda m: utilisation(m, seconds))
+    busiest = max((m for m in meters if not m.of_sink), key=lambda m: utilisation(m, seconds))
     if utilisation(busiest, seconds) >= BUSY:
         return busiest
     return max(meters, key=lambda m: utilisation(m, seconds))
@@ -49,19 +50,22 @@ def advice(meters: Sequence[Meter], seconds: float, device: str, usable_cores: i
     if utilisation(slowest, seconds) < TOO_SHORT:
         return (
             f"too short to tell what limits it: starting and ending took most of the time, and even "
-            f"{NAMES[slowest.name]} was busy for only {_percent(slowest, seconds)} of it"
+            f"{_what(slowest)} was busy for only {_percent(slowest, seconds)} of it"
         )
     idle = [f"session idle {1 - utilisation(m, seconds):.0%}" for m in meters if m.name == "infer" and m is not slowest]
-    busy = f"{_who(slowest)} busy {_percent(slowest, seconds)}"
-    return (
-        f"{NAMES[slowest.name]} limits: {', '.join([busy, *idle])}: {_cure(slowest, device, usable_cores or cores())}"
-    )
+    busy = f"{_who(slowest)}busy {_percent(slowest, seconds)}"
+    return f"{_what(slowest)} limits: {', '.join([busy, *idle])}: {_cure(slowest, device, usable_cores or cores())}"
+
+
+def _what(meter: Meter) -> str:
+    return NAMES.get(meter.name, f"the sink {meter.name}")
 
 
 def _who(meter: Meter) -> str:
-    if meter.name == "deliver":
-        return "requests"
-    return "session" if meter.name == "infer" else f"{meter.threads} thread{'s' if meter.threads > 1 else ''}"
+    """What is busy, and a space; nothing where a sink does not say how many threads it has."""
+    if meter.name in ("deliver", "infer"):
+        return "requests " if meter.name == "deliver" else "session "
+    return f"{meter.threads} thread{'s' if meter.threads > 1 else ''} " if meter.threads else ""
 
 
 def _percent(meter: Meter, seconds: float) -> str:
@@ -72,7 +76,7 @@ def _cure(meter: Meter, device: str, usable_cores: int) -> str:
     if meter.name == "decode":
         more = usable_cores > meter.threads
         return f"--decode-threads {usable_cores}" if more else "every core decodes, only more cores would help"
-    return {
+    cures = {
         "source": "a larger --segment-size asks the API less often",
         "read": f"--read-threads {2 * meter.threads}",
         "infer": "as it should be; faster is a GPU, or int8 (`engine retag --precision int8` tags all again)"
@@ -80,4 +84,5 @@ def _cure(meter: Meter, device: str, usable_cores: int) -> str:
         else "as it should be; faster is a better GPU, or fp16 (`engine retag --precision fp16` tags all again)",
         "record": "--state on a faster local disk",
         "deliver": "--recognition-bulk-url if the service has it, else more --connections",
-    }[meter.name]
+    }
+    return cures.get(meter.name, "only the place where its results go can make it faster")

@@ -12,7 +12,7 @@ def meters(**busy: tuple[int, float]) -> list[Meter]:
     for name in ("source", "read", "decode", "infer", "record", "deliver"):
         threads, share = busy.get(name, (1, 0.01))
         meter = Meter(name)
-        meter.threads = threads
+        meter.threads, meter.of_sink = threads, name == "deliver"
         meter.add(busy=share * threads * 10)
         made.append(meter)
     return made
@@ -51,6 +51,23 @@ def test_a_delivery_that_keeps_up_does_not_limit() -> None:
     assert find_bottleneck(busy, 10).name == "infer"
     behind = meters(infer=(1, 0.5), deliver=(1, 1.0))
     assert find_bottleneck(behind, 10).name == "deliver"
+
+
+@pytest.mark.parametrize(("threads", "who"), [(0, ""), (2, "2 threads ")])
+def test_any_sink_may_be_the_bottleneck_but_not_while_it_keeps_up(threads: int, who: str) -> None:
+    files = Meter("files")
+    files.threads, files.of_sink = threads, True
+    files.add(busy=10.0 * max(1, threads))
+    assert find_bottleneck([*meters(infer=(1, 0.95)), files], 10).name == "infer"
+    expected = f"the sink files limits: {who}busy 100%, session idle 50%: only the place where its results go can"
+    assert advice([*meters(infer=(1, 0.5)), files], 10, "cpu").startswith(expected)
+
+
+def test_a_sink_that_is_hardly_busy_is_named_too() -> None:
+    files = Meter("files")
+    files.of_sink = True
+    files.add(busy=3.0)
+    assert "even the sink files was busy for only 30%" in advice([*meters(), files], 10, "cpu")
 
 
 def test_the_queue_before_a_stage_is_averaged() -> None:

@@ -198,6 +198,13 @@ def test_each_sink_is_settled_on_its_own(library: Path, tmp_path: Path) -> None:
         assert (ledger.counts()[Outcome.DONE], ledger.in_outbox()) == (8, 0)
 
 
+def test_the_meters_of_sinks_are_told_from_those_of_stages(library: Path, tmp_path: Path) -> None:
+    """Whatever a sink calls its meter: it may be busy all the time and hold nothing up."""
+    with Ledger(tmp_path / "s.db") as ledger:
+        meters = run(library, ["00.png"], ledger, sinks=[Waiting("all"), Waiting("red")]).meters
+    assert [meter.of_sink for meter in meters] == [False] * 5 + [True] * 2
+
+
 def test_without_a_sink_a_tagged_medium_is_done(library: Path, tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         tally = run(library, everything(library), ledger, sinks=[], outbox_limit=4).tally
