@@ -65,6 +65,13 @@ def test_too_large_is_cut_between_media_and_never_within_one(bench: Bench) -> No
     assert media_id == 50 and "413" in reason
 
 
+def test_after_too_large_requests_are_half_as_large_and_no_smaller(bench: Bench) -> None:
+    bench.server.rules.append(too_many(40))
+    bench.put(tagged(16, tags=4), replaces=True)
+    bench.deliver(replace=True)
+    assert [len(request.records) for request in bench.server.posts()] == [64, 32, 32]
+
+
 def test_a_bad_medium_is_found_and_rejected_alone(bench: Bench) -> None:
     bench.server.rules.append(poisoned([5], Reply(400, b"no")))
     bench.put(tagged(9), replaces=True)

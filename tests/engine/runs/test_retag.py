@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from engine.ledger.schema import LedgerView
+from engine.model.folder import sha256_of
+from engine.types import Outcome
 from tests.engine.runs.test_run import catalogue, pictures
 from tests.support.media_server import REPLACE, MediaServer
 from tests.support.runs import ENGINE, command, environment, run
@@ -75,11 +78,12 @@ def home(pictures: Path, tiny_model: Path, tmp_path: Path) -> Home:
 def other_model(model: Path, folder: Path) -> Path:
     """The same network under another name, whose tags are called otherwise."""
     shutil.copytree(model, folder)
+    rows = (folder / "tags.csv").read_text(encoding="utf-8").replace("tag_", "other_")
+    (folder / "tags.csv").write_text(rows, encoding="utf-8", newline="\n")
     manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     manifest["project"], manifest["source"]["sha256"] = "another", "0" * 64
+    manifest["tags_sha256"] = sha256_of(folder / "tags.csv")
     (folder / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
-    rows = (folder / "tags.csv").read_text(encoding="utf-8").replace("tag_", "other_")
-    (folder / "tags.csv").write_text(rows, encoding="utf-8")
     return folder
 
 
@@ -204,6 +208,16 @@ def test_one_picture_is_tagged_again_by_its_file_its_key_or_its_id(home: Home) -
     # Single pictures are tagged as all the others are; another threshold is for all of them.
     ended = home.engine("retag", "--library", home.library, "--model", home.model, "--threshold", "0.9", key)
     assert ended.returncode == 1 and "threshold" in ended.stderr
+
+
+def test_tagging_one_picture_again_does_nothing_else(home: Home) -> None:
+    home.tag("run", "--limit", "3")
+    assert home.images("retag", "2") == 1
+    [state] = home.data.rglob("libraries/*.ledger.db")
+    with LedgerView(state) as view:
+        assert view.meta("listed") is None  # nobody has seen the whole catalogue yet
+        assert view.counts()[Outcome.DONE] == 3
+    assert home.images("run") == 9
 
 
 def test_a_renamed_library_keeps_its_tags(home: Home, tmp_path: Path) -> None:
