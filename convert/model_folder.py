@@ -86,7 +86,7 @@ def add_precision(
         sha256: of the file, in hex.
         exporter: what made it.
         opset: of ONNX.
-        versions: of packages that took part, besides those that always do.
+        versions: of further packages that took part; the usual ones are added.
         calibration: how int8 was fitted, and to what.
     """
     known = manifest["precisions"].get(name)

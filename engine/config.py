@@ -130,7 +130,8 @@ class Waits:
     Attributes:
         tick: how often the main thread looks up: for progress, and because Windows delivers Ctrl-C only to a thread
             that wakes.
-        leave: how long an ending run waits for its threads: one stuck in a dead mount must not keep the user.
+        leave: how long an ending run waits for its stages, and then once more for its sinks: a thread stuck in a dead
+            mount must not keep the user.
         second_chance: how long after the sweep a medium is read once more. An SMB client remembers a "not found" for
             some seconds.
         full_sweep: how often `--follow` lists the whole catalogue. Media become visible out of id order, when their

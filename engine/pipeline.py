@@ -1,7 +1,7 @@
 """The whole engine on one page.
 
-                                  ┌──── second chance, after the sweep ◄────┐
-                                  ▼                                         │
+                                  ┌──┐ failed: a second chance, after the sweep
+                                  ▼  │
     catalogue ─► source ─ todo ─► read ─ loaded ─► decode + fit ─ a row ─► batcher ─► infer ─ scored ─► record ─► ledger
                                   │                  │                                                             │
                                   └──── failed ──────┴──── failed, skipped ───────────────────────────────► ledger │

@@ -12,12 +12,18 @@ class Sink(Protocol):
 
     For each tagged medium the recorder asks every sink for its `entry`. The entries enter the outbox in the
     transaction that ends the medium's tagging, each under its sink's name. From there the sink works at its own pace,
-    in threads of its own: it reads its part of the outbox (`Ledger.outbox`), and takes an entry off when it has arrived
-    (`Ledger.delivered`). A medium is done when no sink has an entry of it left. So a kill loses nothing, and a sink
-    that is slow or away holds up no other one.
+    on no thread of the stages: it reads its part of the outbox (`Ledger.outbox`), and takes an entry off when it has
+    arrived (`Ledger.delivered`). A medium is done when no sink has an entry of it left. So a kill loses nothing, and a
+    sink that is slow or away holds up no other one until the outbox is full.
 
-    All methods may be called from any thread and only `join` waits. An error that ends the sink stops the run; the sink
-    passes it on itself.
+    All methods may be called from any thread and only `join` waits. A run calls `start`; `drain` when the stages have
+    ended; and `join` until it is True. When the run is stopped, `stop` is called at every tick from then on, a few
+    times a second, and `drain` comes all the same, after the first of these. An error that ends the sink stops the run;
+    the sink passes it on itself.
+
+    Attributes:
+        name: of its entries in the outbox: it must stay the same, for the next run finds them by it.
+        meter: where its time goes. What it calls itself stands in the summary.
     """
 
     name: str
@@ -28,7 +34,7 @@ class Sink(Protocol):
         ...
 
     def figures(self) -> Mapping[str, int]:
-        """What it did in this run, by the names of `Tally`: done, rejected, records, requests."""
+        """What it did in this run, by the names of `Tally`: done, rejected, records, refused, requests."""
         ...
 
     def start(self) -> None:
@@ -44,7 +50,7 @@ class Sink(Protocol):
         ...
 
     def stop(self) -> None:
-        """End within seconds; what has not arrived stays in the outbox."""
+        """End within seconds; what has not arrived stays in the outbox. Called many times."""
         ...
 
     def join(self, timeout: float | None = None) -> bool:

@@ -1,8 +1,8 @@
 """The service's SQLite file: its tables, and how it is opened.
 
 WAL lets the page read while the engine writes. `synchronous=FULL` makes each commit survive a power cut: after the
-answer the engine deletes its copy of the records. The writers of this process wait for a lock of its own, because
-SQLite's waiting is slow and lets later ones overtake; that is only used against other processes.
+answer the engine deletes its copy of the records. Writers of this process queue on a Python lock; SQLite's own waiting
+is slow and unfair, and serves only against other processes.
 """
 
 import threading
@@ -169,7 +169,8 @@ def _connect(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # Writers say IMMEDIATE. Else one that has read first would fail at once if another process wrote meanwhile.
+        # Writers begin with BEGIN IMMEDIATE: a transaction that reads first and then writes fails at once if another
+        # process wrote in between.
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
     return engine

@@ -126,7 +126,7 @@ def _until_complete(
             raise DownloadError(str(error)) from error
         except _Broken as error:
             reason = str(error)
-        # Counted by the most there ever was: a server that always begins anew brings nothing new.
+        # Progress counts only beyond the largest size so far: a server that always begins anew brings nothing new.
         vain, most = (0, part.size()) if part.size() > most else (vain + 1, most)
         if vain >= _TRIES:
             raise DownloadError(f"{_TRIES} tries in a row brought nothing, the last one: {reason}")
@@ -140,7 +140,7 @@ def _resume(client: httpx.Client, address: str, part: _Part, progress: Progress)
     with client.stream("GET", address, headers=wanted) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and wanted:
             if response.headers.get("Content-Range") == f"bytes */{have}":
-                return  # all was there, only the last try did not learn it
+                return  # the file is complete; the last try was cut before it knew
             part.begin("")
             raise _Broken("the file changed on the server")
         _check_status(response)

@@ -40,7 +40,7 @@ def _check(path: Path) -> None:
 
 
 def _walk(path: Path) -> None:
-    # What Python can catch, it will catch again in the process that asked.
+    # Errors are ignored here: the parent opens the file again and reports them. Only hangs and crashes count.
     with suppress(Exception), closing(_open(path)) as model:
         for name in layer_names(model.config):
             model.weights(name)

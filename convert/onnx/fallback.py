@@ -22,7 +22,8 @@ from convert.onnx.writer import OPSET
 from engine.model.folder import sha256_of
 from engine.types import WHITE, Preprocessing
 
-# 161 million parameters were killed at 24 GB, three of three times (tf2onnx 1.17): 150 bytes each, and TensorFlow.
+# A model of 161 million parameters was killed for lack of memory at 24 GB in three of three tries (tf2onnx 1.17).
+# So 150 bytes a parameter, plus TensorFlow itself.
 _BYTES_PER_PARAMETER = 150
 _BYTES_OF_TENSORFLOW = 1 << 30
 _PATIENCE = 1800.0  # seconds

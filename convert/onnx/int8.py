@@ -64,7 +64,7 @@ def quantise(
             activation_type=ort.QuantType.QUInt8,
             weight_type=ort.QuantType.QInt8,
             per_channel=True,
-            # Without VNNI, sums of two products of 8 bits overflow 16; with 7-bit weights every CPU gives the same.
+            # Without VNNI, the sum of two 8-bit products overflows 16 bits; 7-bit weights avoid it on every CPU.
             reduce_range=True,
             calibrate_method=ort.CalibrationMethod.MinMax,
             op_types_to_quantize=list(_QUANTISED),
@@ -100,7 +100,7 @@ class _Reader:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences its advice, given through the root logger, to fuse the graph first: ours has nothing left to fuse."""
+    """Silences quantize_static's advice to fuse the graph first, given through the root logger: nothing is left to."""
     root, silent = logging.getLogger(), logging.NullHandler()
     before = root.manager.disable
     root.addHandler(silent)  # else the first warning would set up a handler for the whole process

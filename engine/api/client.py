@@ -136,7 +136,7 @@ class MediaApi:
         except concurrent.futures.CancelledError:
             raise Stopped from None
         finally:
-            future.cancel()  # where Ctrl-C broke off the wait
+            future.cancel()  # if Ctrl-C ended the wait, end the request too
             with self._lock:
                 self._segments.discard(future)
 
@@ -205,7 +205,7 @@ class MediaApi:
             if self._closing:
                 return
             self._closing = True
-        # Outside the lock: what ends on the loop's thread may want it.
+        # Outside the lock: the coroutines that end now may take it.
         asyncio.run_coroutine_threadsafe(self._end(), self._loop)
         self._thread.join()
         with self._lock:

@@ -54,7 +54,7 @@ def doctor(
 ) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
-        # One patient look, not a wait: a check that hangs says nothing.
+        # A check that waits for ever tells nothing.
         settings = settings.model_copy(update={"give_up_after": settings.give_up_after or 10.0})
         for sentence in shadows():
             say(f"warning: {sentence}")

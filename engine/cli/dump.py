@@ -29,7 +29,7 @@ def dump_on_signal(meters: Sequence[Meter], counts: Counts) -> Iterator[None]:
     """Within the block, write a dump to stderr at each signal; from the main thread only.
 
     A thread of its own writes it, for the signal may interrupt the main thread while that holds a lock. The handler
-    puts into a `SimpleQueue`, whose `put` may interrupt itself.
+    puts into a `SimpleQueue`, whose `put` is reentrant.
     """
     asked: SimpleQueue[bool] = SimpleQueue()
 

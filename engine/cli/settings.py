@@ -146,7 +146,7 @@ def _short(value: object) -> str:
 
 
 def _flag(name: str, field: FieldInfo) -> str:
-    """`--name`; where leaving it out does not mean no, `--no-name` too."""
+    """`--name`, plus `--no-name` where unset differs from false."""
     flag = FLAGS.get(name, name).replace("_", "-")
     return f"--{flag}/--no-{flag}" if _flag_type(field) == bool | None and field.default is not False else f"--{flag}"
 

@@ -1,4 +1,4 @@
-"""Races between settings: each is measured in turns, so that what else the machine does falls on all of them alike."""
+"""Compares settings by alternating runs (A B C, C B A, ...), so that other load on the machine hits all alike."""
 
 import itertools
 import math

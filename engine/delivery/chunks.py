@@ -27,8 +27,8 @@ class Limits:
     def at_most(self, records: int) -> "Limits":
         """The same with no more records than this, which the service has taught us by a 413.
 
-        The bytes stay: lowered too, they would cut chunks of long records short twice. A service that counts bytes is
-        met all the same, by a request or two more.
+        The byte limit stays: lowering both would shrink chunks of long records twice. If the service limits bytes, one
+        or two more 413s get there.
         """
         return replace(self, records=min(self.records, records))
 
@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def sent(self) -> int:
-        """How many of its records were answered with yes by an earlier run."""
+        """How many of its records had their answer in an earlier run."""
         return 0 if self.whole else self.item.sent
 
 
@@ -78,7 +78,7 @@ class Chunk:
     """Media that travel in one request; a single one may travel in several, one after the other.
 
     Attributes:
-        sent: how many records have been answered with yes (a single medium only).
+        sent: how many records have their answer, yes or no (a single medium only).
         rejected: what was rejected on the way.
         history: what the policy remembers of earlier attempts.
         due: when it may be sent again.

@@ -5,7 +5,7 @@
                   └──────── wait, or cut smaller ────────┴──► the service is at fault: the run stops
 
 A medium leaves the outbox only when the service has answered for all its records. The work is done by one coroutine and
-a task for each request, on the client's event loop, so every wait can be broken off at once.
+a task for each chunk, on the client's event loop, so every wait can be broken off at once.
 """
 
 import asyncio
@@ -155,7 +155,7 @@ class Delivery:
         try:
             while not self._stopping:
                 self._changed.clear()
-                draining = self._draining  # read before the outbox is: what came before `drain` is still found
+                draining = self._draining  # before the outbox is read: whatever entered before `drain` is then found
                 now = self._now()
                 if self._launch(now, hurry=draining) and draining:
                     break
@@ -214,7 +214,8 @@ class Delivery:
     # One chunk.
 
     async def _deliver(self, chunk: Chunk) -> None:
-        """Send a chunk and do what the policy decides. Raises `ApiError` and `LedgerError`, with nothing marked."""
+        """Send a chunk and do what the policy decides. Raises `ApiError` and `LedgerError`; then nothing of this
+        request is marked."""
         while chunk.sent < len(chunk.records):
             if self._stopping:
                 return  # between two requests: what has its answer is in the ledger, the rest stays in the outbox

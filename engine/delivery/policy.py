@@ -327,7 +327,7 @@ class CircuitBreaker:
 
 
 def attempts_needed(passing_failures: int, successes: int, at_least: int = 5, bad_luck: float = 1e-7) -> int:
-    """Failures in a row that tell a bad medium from bad luck, where so many requests failed and succeeded later.
+    """How many failures in a row prove a medium bad, given how often requests failed and succeeded later.
 
     At a failure rate p, k failures in a row are bad luck with probability p**k, so k is the least with
     p**k <= `bad_luck`, and not below `at_least`, which suffices while the rate is below 4 %. Laplace's rule of

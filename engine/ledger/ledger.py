@@ -78,7 +78,10 @@ class Ledger(LedgerView):
         self._on_commit.append(wake)
 
     def on_settled(self, settled: Callable[[int], None]) -> None:
-        """Call `settled` with the number of media that a commit settled without, or out of, the outbox."""
+        """Call `settled` with the number of media whose place a commit freed, from the writer's thread.
+
+        Nothing of them entered the outbox, or the last of it has left.
+        """
         self._on_settled = settled
 
     def _committed(self) -> None:

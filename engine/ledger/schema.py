@@ -222,7 +222,7 @@ class LedgerView:
         return self._read("SELECT count(*) FROM refused", (), int)[0]
 
     def _read(self, sql: str, values: Sequence[object], shape: Callable[..., T]) -> list[T]:
-        """The rows, each as `shape` makes it of its columns; what cannot be so is a damaged file."""
+        """The rows, each as `shape` makes it of its columns; a row that `shape` cannot read means a damaged file."""
         try:
             with self._read_lock, explained(self.path):
                 rows = self._reader.execute(sql, values).fetchall()

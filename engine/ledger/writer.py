@@ -62,18 +62,18 @@ class Writer:
             for change, _ in changes:
                 change(self._connection)
             self._connection.execute("COMMIT")
-        except Exception as error:  # whatever it is: of a writer that died unseen, everybody would wait for ever
+        except Exception as error:  # whatever it is: if the writer died silently, everybody would wait for ever
             self._give_up(error, [future for _, future in changes])
             return
         for _, future in changes:
-            if future.set_running_or_notify_cancel():  # cancelled: done all the same, nobody asks any more
+            if future.set_running_or_notify_cancel():  # else cancelled: the change is made, only nobody waits
                 future.set_result(None)
         self._on_commit()
 
     def _give_up(self, error: Exception, futures: list[Future[None]]) -> None:
         """A failed transaction ends the run: what follows could depend on what was not written."""
         if self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # it may be the disk that fails; an open transaction is none after the end
+            with suppress(sqlite3.Error):  # the disk itself may fail; closing drops the open transaction
                 self._connection.execute("ROLLBACK")
         first = self._failed is None
         self._failed = error if isinstance(error, LedgerError) else explain(self._path, error)

@@ -94,7 +94,8 @@ def _open(device: Device, request: SessionRequest, passed_over: Sequence[_Passed
 
 
 def _why(device: Device, details: str, passed_over: Sequence[_PassedOver]) -> str:
-    """The device and the reason for it, in one line. Absent hardware is told only where no other was passed over."""
+    """The device and the reason for it, in one line. Missing hardware is mentioned only if no device that is present
+    failed."""
     if not passed_over:
         return f"{device.name}: {details}" if details else f"{device.name}, as asked"
     taken = f"{device.name} ({details})" if details else device.name

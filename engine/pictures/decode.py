@@ -17,7 +17,8 @@ from engine.pictures.sniff import sniff
 from engine.types import Rgb
 
 MAX_PIXELS = 100_000_000
-"""Default of `--max-pixels`: 300 MB decoded. Real pictures stay below; a crafted 100 KB file could ask for 2.7 GB."""
+"""The limit of `decode` where none is given, as large as the default of `--max-pixels`: 300 MB decoded. Real pictures
+stay below; a crafted 100 KB file could ask for 2.7 GB."""
 
 _MAX_SIDE = 1 << 20  # OpenCV's own limit; it also bounds what fitting needs for a row
 

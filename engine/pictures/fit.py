@@ -10,8 +10,8 @@ What the original does (`deepdanbooru.data.load_image_for_evaluate`, `deepdanboo
 
 OpenCV's INTER_AREA takes the same means, of float32 to float32, so that rounding happens once, at the end. A
 large picture is first shrunk along y, some rows at a time: it would be four times as large in float32.
-Few calls, each on much data: Python's lock passes between the decode threads at every call, and held them to the speed
-of one as long as there were a thousand (docs/decisions/few-calls-in-fit.md).
+Few large calls: each call of OpenCV or NumPy hands over Python's lock, and with a thousand small ones the decode
+threads were as slow as one (docs/decisions/few-calls-in-fit.md).
 `tests/support/reference.py` holds the same in a slow and readable form.
 """
 
@@ -32,7 +32,8 @@ _GROUP = 32
 """Target rows computed at a time."""
 
 _BAND = 2
-"""Target rows that share one product: more share less and less source, fewer convert more of it twice."""
+"""Target rows computed by one matrix product. With more, the rows share less of the source; with fewer, more source is
+converted twice."""
 
 _BLOCK = 1 << 20
 """Source values held as float32 at a time, where a picture is not small."""
@@ -105,13 +106,16 @@ def _areas(picture: _Float, target: tuple[int, int], out: _Float | None = None) 
 
 
 def _factor(target: int, source: int) -> float:
-    """Enlarging, OpenCV looks for the source pixel at floor(i / factor), which rounding puts one too low now and then
-    where it is whole. A factor that is smaller by 1e-9 keeps it above; the size still rounds to `target`."""
+    """Target over source, by which OpenCV resizes.
+
+    When enlarging, OpenCV takes source pixel floor(i / factor), and rounding sometimes makes that one too low. A factor
+    1e-9 smaller avoids it; the size still rounds to `target`.
+    """
     return target / source * (1 - 1e-9 * (target > source))
 
 
 class _Axis(NamedTuple):
-    """The matrix of the means along y, whose rows hold few weights, side by side; in bands of `_BAND` rows.
+    """Weights for averaging along y, as a banded matrix: each band of `_BAND` target rows needs `reach` source rows.
 
     Attributes:
         starts: intp [bands], the first source row that each band needs.

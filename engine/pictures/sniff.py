@@ -52,7 +52,7 @@ _OTHERS = (  # what else lies in picture folders, to name it
 def sniff(data: bytes, key: str = "") -> str:
     """The format of a picture: `jpeg`, `png`, `gif`, `bmp`, `webp`, `avif`, `heif`, `tiff` or `jp2`.
 
-    The content decides what it is, the key only what to call a file that is none.
+    The content decides the format; the key only decides whether a file that is no picture has failed or is skipped.
 
     Args:
         data: the file, or at least its first 64 bytes.

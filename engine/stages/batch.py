@@ -64,7 +64,9 @@ class Batcher:
         with self._changed:
             batch, index = self._claim(ticket, meter)
         batch.pixels[index] = row  # 1.6 MB at 512x512: outside the lock
-        ticket.in_batch()  # before the batch can be taken; outside the lock, for the last one on its way wakes us
+        # Outside our lock: it may call `_wake`, which takes it. Before `filled` is raised: a batch must not go while a
+        # ticket in it is still loading.
+        ticket.in_batch()
         with self._changed:
             batch.filled += 1
             if batch is not self._open and batch.filled == len(batch.tickets):
@@ -89,7 +91,7 @@ class Batcher:
             self._changed.notify_all()
 
     def __len__(self) -> int:
-        """Batches ready for the session."""
+        """Batches that are full, or partial and to go; the last rows of some are perhaps still being copied."""
         return len(self._sealed)
 
     def _claim(self, ticket: Ticket, meter: Meter | None) -> tuple[Batch, int]:

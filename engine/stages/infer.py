@@ -20,7 +20,7 @@ from engine.stages.ticket import InFlight, Ticket
 from engine.types import Scores, Tagged
 
 COMMITS_AHEAD = 8
-"""Batches on their way to the disk at once: enough for a disk with 30 ms an fsync, few to lose in a kill."""
+"""Batches on their way to the disk at once: enough to hide an fsync of 30 ms, few enough to lose little in a kill."""
 
 
 class Scored(NamedTuple):

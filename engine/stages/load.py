@@ -121,7 +121,7 @@ class Loader:
             if not ticket.last_chance:
                 if ticket.wait_for_second_chance():
                     return False
-                ticket.last_chance = True  # too many wait: then it is now
+                ticket.last_chance = True  # too many wait: it has its last chance now
                 return True
         file = None if error.missing else self._storage.state(ticket.media.storage_url)
         ticket.fail(str(error), file)

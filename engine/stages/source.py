@@ -163,7 +163,7 @@ class Source:
             self._stop.event.wait(self._waits.second_chance)
         while waiting:
             self._todo.put(waiting.pop(0), self.meter)
-        self._in_flight.second_chances()
+        self._in_flight.second_chances()  # wait until these are settled too; none of them can wait again
 
     def _look_at_failed(self, before: float) -> None:
         """Tag media again that failed before this time and whose file is another now.

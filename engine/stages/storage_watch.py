@@ -26,8 +26,8 @@ class RootWatch:
     def wait_until_there(self, seen: int, *, final: bool) -> bool:
         """After a failed read: True if the root was away since, so that the read is worth another try.
 
-        `seen` is `away` as it was when the read began. Where the failure would be `final`, only a look that is younger
-        than it will do.
+        `seen` is `away` as it was when the read began. With `final` the medium would now fail for good, so the root is
+        looked at again; otherwise a look of the last `Waits.root_look` seconds will do.
         """
         failed = time.monotonic()
         with self._lock:

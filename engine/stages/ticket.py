@@ -1,18 +1,21 @@
 """The life of a medium in a run: a ticket is made when it is admitted, and settled exactly once, on every way out.
 
-              ┌────────────────── wait_for_second_chance ◄─┐
-              ▼                                            │
-    admit ─► loading ─────────────────────────────────────►┤
-              │  in_batch                                  │
-              ▼                                            ▼
-             batched ─► store (with its batch) ─► settled ◄── fail, skip, looked_at
+              ┌─ wait_for_second_chance ─► waiting
+              │                               │
+              │   ┌───── second_chances ◄─────┘
+              │   ▼
+    admit ─► loading ── in_batch ─► batched ── store, with its batch ─► settled
+                │                                                         ▲
+                └──────────────── fail, skip, looked_at ──────────────────┘
 
-`InFlight` counts the tickets in each state and is the only place that does. What the stages need to know of a medium's
-whereabouts (is anything on its way to a batch? may a new one come in? is all settled?) they ask here.
+`InFlight` is the only place that knows how many media are on their way to a batch, wait, or are not yet on the disk.
+What the stages need to know of a medium's whereabouts (is anything on its way to a batch? may a new one come in? is all
+settled?) they ask here.
 
 A stage cannot forget a ticket unnoticed: one that is dropped without being settled is reported by `check`, which the
-main thread calls a few times a second, and the run ends with an error instead of waiting for ever. So a thread's loop
-keeps no ticket in a variable while it waits for the next one: what happens to one ticket is a method of its own.
+main thread calls a few times a second, and the run ends with an error instead of waiting for ever. Hence a rule: no
+thread keeps a ticket in a local variable while it waits for the next one, or a forgotten ticket would not be noticed.
+So each ticket is handled in a method of its own.
 """
 
 import threading
@@ -92,7 +95,7 @@ class Ticket:
         """Its read failed, perhaps only for the moment: networks blink, and SMB clients remember a "not found" for
         seconds. It is read once more after the sweep.
 
-        False if too many wait already. They keep their places, which must not run out before the catalogue does.
+        False if too many wait already: each holds a place, and if they held all, the source could not finish its sweep.
         """
         return self._in_flight.postponed(self)
 

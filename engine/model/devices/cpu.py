@@ -42,7 +42,7 @@ def cpu_options(ort: Ort, threads: int) -> Ort:
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the cores meanwhile
-    options.enable_mem_pattern = False  # its one large block is allocated besides the arena, not instead of it
+    options.enable_mem_pattern = False  # its large block comes in addition to the arena
     return options
 
 

@@ -127,7 +127,7 @@ def _missing(ort: Ort, printed: str, load: Load) -> str:
 
     The provider's own library is loaded here, because on Linux the error names the library that is missing. On Windows
     it does not, so there the names come from what the preloading `printed`. This must come after ONNX Runtime's own
-    try: the library asks the process for a pointer only once, when it is loaded, and too early it would get null.
+    attempt: the provider library reads a pointer from the process once, on load; loaded earlier it would read null.
     """
     folder = Path(ort.__file__).parent / "capi"
     name = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"

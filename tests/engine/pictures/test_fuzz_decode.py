@@ -1,6 +1,6 @@
 """Mutated pictures of every format: pixels or a reason, never another exception, never a crash.
 
-`ENGINE_FUZZ=50000 pytest tests/engine/test_fuzz_decode.py --timeout 0` tries more than the few of every day.
+`ENGINE_FUZZ=50000 pytest tests/engine/pictures/test_fuzz_decode.py --timeout 0` tries more than the few of every day.
 """
 
 import os
