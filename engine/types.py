@@ -22,10 +22,10 @@ class Outcome(StrEnum):
     """How a medium stands in the ledger."""
 
     PENDING = "pending"  # listed, not yet tagged
-    OUTBOX = "outbox"  # tagged; its records wait for the API's yes
-    DONE = "done"  # the API said yes (or there was nothing to post)
+    OUTBOX = "outbox"  # tagged; some of its results have still to arrive at a sink
+    DONE = "done"  # its results have arrived at every sink (or there was nothing to send)
     FAILED = "failed"  # cannot be read or decoded; the reason says why
-    REJECTED = "rejected"  # the API refused its records for good
+    REJECTED = "rejected"  # a sink, the media API for example, refused its results for good
     SKIPPED = "skipped"  # not a picture
 
 

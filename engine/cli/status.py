@@ -19,10 +19,10 @@ from engine.types import Outcome
 
 MEANING = {
     Outcome.PENDING: "listed, not yet tagged",
-    Outcome.OUTBOX: "tagged, waiting for the API",
-    Outcome.DONE: "the API has the tags",
+    Outcome.OUTBOX: "tagged, results still to be delivered",
+    Outcome.DONE: "results delivered, or none to deliver",
     Outcome.FAILED: "cannot be read or decoded",
-    Outcome.REJECTED: "the API refused the tags",
+    Outcome.REJECTED: "results refused for good",
     Outcome.SKIPPED: "no pictures",
 }
 PARTLY = "This is the part of the catalogue that was listed so far: no run has come to its end yet, more is to come."
