@@ -16,9 +16,9 @@ from bench.compare import compare as compare_all
 from bench.delivery import measure as measure_delivery
 from bench.estimate import CATALOGUE, REALISTIC
 from bench.estimate import estimate as estimate_cards
-from bench.fitting import measure as measure_fit
-from bench.fresh import need_keras
+from bench.fit_speed import measure as measure_fit
 from bench.machine import envelope
+from bench.new_process import need_keras
 from bench.output import show
 from bench.pipeline import Size, measure
 from bench.sweep import sweep as sweep_points

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.fresh import environment
 from bench.machine import python_command
+from bench.new_process import environment
 from bench.process import Watched, watch
 from bench.server import BULK, SEGMENT, SINGLE, TOKEN, Server, serving
 from bench.stats import figure

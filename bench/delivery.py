@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from bench.fresh import fresh
+from bench.new_process import in_new_process
 from bench.server import SEGMENT, SINGLE, TOKEN, serving
 from bench.stats import figure, verdict
 from engine.api.addresses import ApiConfig
@@ -40,7 +40,9 @@ Spent = tuple[float, float]
 def measure(pairs: int, records: int, connections: int, latency_s: float) -> dict[str, Any]:
     """Milliseconds of processor time a record and records a second of both sides, and the ratio of the first."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), ["a.jpg"], 1, latency_s) as server:
-        times = fresh("bench.delivery:in_turns", url=server.url, pairs=pairs, records=records, connections=connections)
+        times = in_new_process(
+            "bench.delivery:in_turns", url=server.url, pairs=pairs, records=records, connections=connections
+        )
     ratio = figure([ours[0] / theirs[0] for ours, theirs in zip(times["engine"], times["httpx"], strict=True)])
     rows = {
         side: {

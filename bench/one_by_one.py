@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.script import Tags, options, tag_all
+from bench.original_loop import Tags, options, tag_all
 from engine.api.messages import similarity
 from engine.families import family_of
 from engine.model.folder import open_model

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 
-from bench.script import Tags, options, tag_all
+from bench.original_loop import Tags, options, tag_all
 from convert.parity.original import fit_as_the_original
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import pictures
-from bench.fresh import fresh
+from bench.new_process import in_new_process
 from bench.stats import figure, verdict
 from engine.config import RunConfig
 from engine.model.folder import open_model
@@ -54,20 +54,22 @@ def measure(
         checks = {"flat_memory": memory, "huge_pictures": huge_pictures(work / "huge", size)}
         progress("d: empty stages")
         checks["empty_stages"] = empty_stages(
-            fresh("bench.handover:empty_stages", folder=tiny, count=size.empty, pairs=size.pairs)
+            in_new_process("bench.empty_pipeline:empty_stages", folder=tiny, count=size.empty, pairs=size.pairs)
         )
         progress("c: no inference")
         checks["null_session"] = null_session(
-            fresh("bench.throughput:null_session", folder=web, count=size.null, pairs=size.pairs)
+            in_new_process("bench.throughput:null_session", folder=web, count=size.null, pairs=size.pairs)
         )
         progress("b: a paced session, 20 ms for every read")
-        checks["paced"] = paced(fresh("bench.throughput:paced", folder=web, count=size.paced, pairs=size.pairs))
-        timelines["paced"] = fresh("bench.timeline:paced", folder=web, count=min(480, size.paced))
+        checks["paced"] = paced(
+            in_new_process("bench.throughput:paced", folder=web, count=size.paced, pairs=size.pairs)
+        )
+        timelines["paced"] = in_new_process("bench.timeline:paced", folder=web, count=min(480, size.paced))
         if model:
             progress("a: a real model, pictures of 2 to 4 MP")
             given = {"model": str(model), "precision": precision, "folder": large, "count": size.full}
-            checks["full_size"] = full_size(fresh("bench.throughput:full_size", **given, pairs=size.pairs))
-            timelines["full_size"] = fresh("bench.timeline:full_size", **given)
+            checks["full_size"] = full_size(in_new_process("bench.throughput:full_size", **given, pairs=size.pairs))
+            timelines["full_size"] = in_new_process("bench.timeline:full_size", **given)
         checks, timelines = (dict(reversed(found.items())) for found in (checks, timelines))
     return {"pairs": size.pairs, "checks": checks, "timelines": timelines, "rss": rss}
 
@@ -97,7 +99,7 @@ def flat_memory(tiny: str, size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
     few, many = size.tiny
     pairs, rss = [], {}
     for _ in range(min(3, size.pairs)):  # from run to run memory differs by less than 1 %
-        runs = {n: fresh("bench.memory:run", folder=tiny, count=n, canvas=size.canvas) for n in (few, many)}
+        runs = {n: in_new_process("bench.memory:run", folder=tiny, count=n, canvas=size.canvas) for n in (few, many)}
         rss = {f"{n:,} pictures": run["rss"] for n, run in runs.items()}
         pairs.append(
             {
@@ -117,7 +119,9 @@ def huge_pictures(folder: Path, size: Size) -> dict[str, Any]:
     budget = RunConfig().max_pixels
 
     def above(threads: int) -> float:
-        run = fresh("bench.memory:run", folder=str(folder), count=size.huge, canvas=512, decode_threads=threads)
+        run = in_new_process(
+            "bench.memory:run", folder=str(folder), count=size.huge, canvas=512, decode_threads=threads
+        )
         return float(run["peak_rss_mb"] - run["baseline_mb"])
 
     pairs = [{"above_baseline_mb": above(4), "one_thread_mb": above(1)} for _ in range(min(3, size.pairs))]

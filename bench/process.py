@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.fresh import last_line
+from bench.new_process import last_line
 from engine.errors import EngineError
 from engine.model.devices.nvml import Gpu, open_gpu
 

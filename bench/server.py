@@ -20,8 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bench.fresh import environment
 from bench.machine import python_command
+from bench.new_process import environment
 
 SEGMENT, SINGLE, BULK, REPORT = "/segment", "/recognition", "/recognition/bulk", "/report"
 REPLACE = "/recognition/replace"

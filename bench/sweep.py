@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.fresh import fresh
+from bench.new_process import in_new_process
 from bench.stats import figure
 from engine.errors import EngineError
 from engine.machine import peak_rss_mb
@@ -49,7 +49,7 @@ def sweep(
                     break
                 progress(f"round {number + 1} of {rounds}: {precision}, batch {batch}")
                 try:
-                    found = fresh(
+                    found = in_new_process(
                         "bench.sweep:point",
                         model=str(model),
                         precision=precision,

@@ -87,7 +87,7 @@ def add_precision(
         exporter: what made it.
         opset: of ONNX.
         versions: of further packages that took part; the usual ones are added.
-        calibration: how int8 was fitted, and to what.
+        calibration: of int8: how, and on how many pictures.
     """
     known = manifest["precisions"].get(name)
     manifest["precisions"][name] = {

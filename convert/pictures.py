@@ -1,4 +1,4 @@
-"""Reads a folder of pictures, one at a time: those that int8 is fitted to, and those that a comparison runs on."""
+"""Reads a folder of pictures, one at a time: those that int8 is calibrated on, and those that a comparison runs on."""
 
 import os
 import random

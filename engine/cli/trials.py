@@ -89,7 +89,7 @@ def winner(trials: Sequence[Trial]) -> Trial:
     return best if best.gain(trials[0]) > 1 + MARGIN else trials[0]
 
 
-class Bench:
+class Measurer:
     """Measures a model under settings, on one machine."""
 
     def __init__(self, model: Model, base: RunConfig, seconds: float) -> None:

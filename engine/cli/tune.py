@@ -18,7 +18,7 @@ from engine.cli.console import log_to_stderr, say, sentences
 from engine.cli.progress import steps
 from engine.cli.settings import load, options, settings_file
 from engine.cli.tag import pictures as listed
-from engine.cli.trials import MARGIN, Bench, Settings, Trial, race, rendered_pictures, winner
+from engine.cli.trials import MARGIN, Measurer, Settings, Trial, race, rendered_pictures, winner
 from engine.config import RunConfig
 from engine.errors import ConfigError, first_line
 from engine.files import replacing
@@ -50,13 +50,13 @@ def tune(
             raise ConfigError("--model is missing: the folder that `engine convert` wrote")
         base = settings.model_copy(update={name: RunConfig.model_fields[name].default for name in TUNED})
         model = open_model(settings.model)
-        bench = Bench(model, base, seconds)
-        session = bench.open({})
+        measurer = Measurer(model, base, seconds)
+        session = measurer.open({})
         say(f"{model.project} in {session.precision} on {session.why}")
         start, device = session.batch_size, session.device
         del session  # a small card has no room for two
-        found = on_cuda(bench, start, rounds) if device == "cuda" else on_cpu(bench, start, rounds, pictures)
-        compare_precisions(bench, model, base.precision, found.settings, rounds)
+        found = on_cuda(measurer, start, rounds) if device == "cuda" else on_cpu(measurer, start, rounds, pictures)
+        compare_precisions(measurer, model, base.precision, found.settings, rounds)
         typer.echo(keep(file, found))
 
 
@@ -74,25 +74,25 @@ class Found:
         return Found(best, {**self.better, **better})
 
 
-def on_cpu(bench: Bench, start: int, rounds: int, folder: Path | None) -> Found:
+def on_cpu(measurer: Measurer, start: int, rounds: int, folder: Path | None) -> Found:
     """The batch by the model alone, the threads' shares end to end: decoding and the model want the same cores."""
-    found = Found({}, {}).then(contest("batch", around(start, 8), bench.model_alone, rounds))
+    found = Found({}, {}).then(contest("batch", around(start, 8), measurer.model_alone, rounds))
     with ExitStack() as stack:
         files = list(listed([folder])) if folder else stack.enter_context(rendered_pictures())
         shares = [
             {**found.settings, "intra_op_threads": model, "decode_threads": decode} for model, decode in splits(cores())
         ]
-        trials = contest("threads, from file to tags", shares, lambda trial: bench.end_to_end(trial, files), rounds)
+        trials = contest("threads, from file to tags", shares, lambda trial: measurer.end_to_end(trial, files), rounds)
     return found.then(trials)
 
 
-def on_cuda(bench: Bench, start: int, rounds: int) -> Found:
+def on_cuda(measurer: Measurer, start: int, rounds: int) -> Found:
     """Batch, then cuDNN's workspace, then a second submitter: each with what was found before."""
-    found = Found({}, {}).then(contest("batch", around(start, LARGEST), bench.model_alone, rounds))
+    found = Found({}, {}).then(contest("batch", around(start, LARGEST), measurer.model_alone, rounds))
     # The default of the workspace is None: it depends on the memory, so it is a third candidate beside no and yes.
     for name, values in (("workspace", (None, False, True)), ("submitters", (1, 2))):
         candidates = [{**found.settings, name: value} for value in values]
-        found = found.then(contest(name, candidates, bench.model_alone, rounds))
+        found = found.then(contest(name, candidates, measurer.model_alone, rounds))
     return found
 
 
@@ -118,13 +118,13 @@ def splits(count: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys([(count, count), (count, half), (count, 1), (fewer, count), (fewer, 1)]))
 
 
-def compare_precisions(bench: Bench, model: Model, chosen: str | None, found: Settings, rounds: int) -> None:
+def compare_precisions(measurer: Measurer, model: Model, chosen: str | None, found: Settings, rounds: int) -> None:
     """Say what the other verified precisions would bring; taking one is the user's decision: its scores differ."""
     first = model.precision(chosen).name
     others = [name for name, it in model.precisions.items() if name != first and it.verdict == "pass"]
     if others:
         candidates = [{**found, "precision": name} for name in (first, *others)]
-        contest("precision (not changed: --precision takes another)", candidates, bench.model_alone, rounds)
+        contest("precision (not changed: --precision takes another)", candidates, measurer.model_alone, rounds)
 
 
 def show(title: str, trials: Sequence[Trial]) -> None:

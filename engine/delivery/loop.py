@@ -94,7 +94,7 @@ class Delivery:
         self._on_fatal = on_fatal
         self._replaces = config.recognition_replace_url is not None  # all tags of a medium, in place of its old ones
         self._bulk = self._replaces or config.recognition_bulk_url is not None  # else one record a request
-        self._most_of_a_medium = sys.maxsize if self._bulk else 1  # records of a single medium in one request
+        self._max_records_alone = sys.maxsize if self._bulk else 1  # records of a single medium in one request
         self._backlog = Backlog(
             partial(ledger.outbox, SINK),
             partial(ledger.outbox_sample, SINK),
@@ -111,7 +111,7 @@ class Delivery:
         self._trouble = ""  # what the service said last instead of yes or no
         self._tasks: set[asyncio.Task[None]] = set()
         self._posting = 0  # requests under way
-        self._last_tick = time.perf_counter()
+        self._booked_at = time.perf_counter()
         self._changed = asyncio.Event()
         self._draining = self._stopping = False
         self._ended = threading.Event()
@@ -169,7 +169,7 @@ class Delivery:
             self.error = error
         finally:
             await self._end_requests()
-            self._tick()
+            self._book_time()
             if self.error:
                 self._on_fatal(self.error)
             self._ended.set()
@@ -197,11 +197,11 @@ class Delivery:
     async def _wait(self, now: float) -> None:
         """Until something changes, or until a moment after `now` comes at which there is something to do."""
         moments = [moment for moment in (*self._policy.turning_points, *self._backlog.due_after(now)) if moment > now]
-        self._tick()
+        self._book_time()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(moments, default=None)):
                 await self._changed.wait()
-        self._tick()
+        self._book_time()
 
     async def _end_requests(self) -> None:
         if not self._tasks:
@@ -219,7 +219,7 @@ class Delivery:
         while chunk.sent < len(chunk.records):
             if self._stopping:
                 return  # between two requests: what has its answer is in the ledger, the rest stays in the outbox
-            records = chunk.next_records(self._most_of_a_medium)
+            records = chunk.next_records(self._max_records_alone)
             decision = await self._attempt(chunk, records)
             before = len(chunk.rejected)
             if isinstance(decision, Settle):
@@ -240,12 +240,12 @@ class Delivery:
         key = idempotency_key(self._ledger.identity, body) if self._bulk else None
         self.counters.requests += 1
         self.counters.repeats += chunk.history.attempts > 0
-        self._tick()
+        self._book_time()
         self._posting += 1
         try:
             answer = await self._api.post(body, key)
         finally:
-            self._tick()
+            self._book_time()
             self._posting -= 1
         others = len(self._tasks) > 1 or self._backlog.has_ready()
         decision = self._policy.decide(
@@ -299,7 +299,7 @@ class Delivery:
                 self._backlog.put_first(chunk.halves())
             case Shrink(records):
                 limits = self._backlog.limits = self._backlog.limits.at_most(records)
-                self._most_of_a_medium = min(self._most_of_a_medium, records)
+                self._max_records_alone = min(self._max_records_alone, records)
                 log.info("%s: too large; from here on at most %d records a request", self._url, limits.records)
                 self._backlog.put_first([chunk] if chunk.alone else chunk.repacked(limits))
             case TryAnother(reason):
@@ -327,10 +327,10 @@ class Delivery:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _tick(self) -> None:
+    def _book_time(self) -> None:
         """Book the time since the last tick: busy with requests, waiting to try again, or with nothing to do."""
         now = time.perf_counter()
-        elapsed, self._last_tick = now - self._last_tick, now
+        elapsed, self._booked_at = now - self._booked_at, now
         if self._posting:
             self.meter.add(busy=elapsed)
         elif self._tasks or not self._backlog.empty():

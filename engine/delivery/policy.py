@@ -79,20 +79,20 @@ class History:
     Attributes:
         attempts: failed attempts in a row, whatever their cause; the back-off grows with them.
         counted: those of them that count against the chunk, because other requests succeeded in the meantime.
-        counted_at: the policy's number of successes when the last of these was counted.
-        first_failed_at: the policy's number of successes when the chunk, or the one it was cut from, first failed.
+        successes_when_counted: how many requests of all had succeeded when the last of these was counted.
+        successes_at_first_failure: how many had when the chunk, or the one it was cut from, first failed.
         rejected: whether anything of it was given up.
     """
 
     attempts: int = 0
     counted: int = 0
-    counted_at: int = -1
-    first_failed_at: int | None = None
+    successes_when_counted: int = -1
+    successes_at_first_failure: int | None = None
     rejected: bool = False
 
     def of_a_part(self) -> "History":
         """The history with which a chunk begins that is cut from this one."""
-        return History(first_failed_at=self.first_failed_at)
+        return History(successes_at_first_failure=self.successes_at_first_failure)
 
 
 class DeliveryPolicy:
@@ -191,10 +191,12 @@ class DeliveryPolicy:
 
     def _not_now(self, answer: NotNow, history: History, alone: bool, others: bool, now: float) -> Decision:
         """Wait and send it again; but a chunk that fails again and again while others succeed is at fault itself."""
-        self._breaker.failed(answer, now)
+        self._breaker.put_off(answer, now)
         if answer.reached:
             self._count(history, others)
-        suspect = history.first_failed_at is not None and self._successes > history.first_failed_at
+        suspect = (
+            history.successes_at_first_failure is not None and self._successes > history.successes_at_first_failure
+        )
         if history.counted >= self._attempts:
             if not alone:
                 return Halve()
@@ -209,11 +211,11 @@ class DeliveryPolicy:
 
     def _count(self, history: History, others: bool) -> None:
         """Count a failure against a chunk if others succeeded since the last one, or if there are no others."""
-        if history.first_failed_at is None:
-            history.first_failed_at = self._successes
-        if self._successes > history.counted_at or not others:
+        if history.successes_at_first_failure is None:
+            history.successes_at_first_failure = self._successes
+        if self._successes > history.successes_when_counted or not others:
             history.counted += 1
-            history.counted_at = self._successes
+            history.successes_when_counted = self._successes
 
     def _reject(self, rejection: RejectMedium | RejectRecord, history: History) -> Decision:
         """Give it up, unless the service refuses so much that the media cannot be at fault."""
@@ -309,7 +311,7 @@ class CircuitBreaker:
         """The service judged a request, whatever it found: it is there."""
         self.failing_since = None
 
-    def failed(self, answer: NotNow, now: float) -> None:
+    def put_off(self, answer: NotNow, now: float) -> None:
         """The service, or the network, put a request off."""
         if self.failing_since is None:
             self.failing_since = now

@@ -102,14 +102,14 @@ class Summary:
             if not known:
                 return ["nothing to do: the catalogue lists no media"]
             return [f"nothing to do: each of the {known:,} media of the catalogue is done, failed, rejected or skipped"]
-        refused = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
+        not_done = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
         shares = "  ".join(f"{m.name} {utilisation(m, self.seconds):.0%}" for m in self.meters)
         return [
             f"{t.images:,} images in {duration(self.seconds)}: {self.rate:.1f} images/s "
             f"({self.device}, {self.precision}, batches of {self.batch_size})",
             f"{t.records:,} records in {t.requests:,} requests"
-            + "".join(f", {part}" for part in refused)
+            + "".join(f", {part}" for part in not_done)
             + (f", {t.refused:,} refused by the API (engine status)" if t.refused else "")
             + (f"; {waiting:,} media wait in the outbox" if waiting else ""),
             f"at most {self.peak_rss_mb:,.0f} MB of memory"

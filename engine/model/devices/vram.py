@@ -53,14 +53,14 @@ def plan_vram(
     """
     budget = _budget(memory, config.vram_limit)
     picture = int(ACTIVATIONS * SLACK * element / 4 * shape.height * shape.width / 512**2) * config.submitters
-    room = budget - CONTEXT - weights
-    if room < picture:
+    left = budget - CONTEXT - weights
+    if left < picture:
         raise Unavailable(
             f"the model needs about {(CONTEXT + weights + picture) / MB:,.0f} MB of VRAM and may take "
             f"{budget / MB:,.0f} MB",
             "close what else uses the GPU, raise --vram-limit, or use --device cpu",
         )
-    fitting = min(LARGEST, 2 ** ((room // picture).bit_length() - 1))
+    fitting = min(LARGEST, 2 ** ((left // picture).bit_length() - 1))
     workspace = budget >= ROOMY if config.workspace is None else config.workspace
     return VramPlan(config.batch_size or fitting, budget - CONTEXT, workspace)
 

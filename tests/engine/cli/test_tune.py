@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.cli.trials import Bench, Trial, race, rendered_pictures, winner
+from engine.cli.trials import Measurer, Trial, race, rendered_pictures, winner
 from engine.cli.tune import Found, around, keep, splits, write
 from engine.config import RunConfig
 from engine.errors import ConfigError, EngineError
@@ -68,18 +68,18 @@ def test_what_is_tried() -> None:
 
 
 def test_the_model_alone_and_end_to_end(model: Model, pictures: Path) -> None:
-    bench = Bench(model, RunConfig(device="cpu"), seconds=0.0)
-    alone = bench.model_alone(Trial({"batch_size": 2, "submitters": 2}))
+    measurer = Measurer(model, RunConfig(device="cpu"), seconds=0.0)
+    alone = measurer.model_alone(Trial({"batch_size": 2, "submitters": 2}))
     assert alone and alone > 0
     files = [str(path) for path in sorted(pictures.iterdir())]
-    assert bench.end_to_end(Trial({"batch_size": 2, "decode_threads": 1}), files) > 0
+    assert measurer.end_to_end(Trial({"batch_size": 2, "decode_threads": 1}), files) > 0
 
 
 def test_pictures_that_cannot_be_decoded(model: Model, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no picture")
     with pytest.raises(EngineError, match="give others with --pictures"):
-        Bench(model, RunConfig(device="cpu"), 0.0).end_to_end(Trial({"batch_size": 2}), [str(broken)])
+        Measurer(model, RunConfig(device="cpu"), 0.0).end_to_end(Trial({"batch_size": 2}), [str(broken)])
 
 
 def test_rendered_pictures_are_pictures() -> None:

@@ -28,12 +28,15 @@ def test_fill_keeps_the_limits_and_lets_one_larger_medium_pass_alone() -> None:
 
 
 def test_parts_keep_the_order_and_know_when_the_whole_first_failed() -> None:
-    chunk = Chunk(entries(1, 1, 1, 1, 1), history=History(attempts=4, counted=5, counted_at=9, first_failed_at=3))
+    chunk = Chunk(
+        entries(1, 1, 1, 1, 1),
+        history=History(attempts=4, counted=5, successes_when_counted=9, successes_at_first_failure=3),
+    )
     halves, thirds = chunk.halves(), chunk.repacked(Limits(records=2))
     assert [seqs(half) for half in halves] == [[1, 2], [3, 4, 5]]
     assert [seqs(third) for third in thirds] == [[1, 2], [3, 4], [5]]
     assert {(part.history.attempts, part.history.counted) for part in halves + thirds} == {(0, 0)}
-    assert {part.history.first_failed_at for part in halves + thirds} == {3}
+    assert {part.history.successes_at_first_failure for part in halves + thirds} == {3}
 
 
 def test_only_a_single_medium_travels_in_pieces() -> None:

@@ -203,7 +203,7 @@ def test_a_service_that_is_not_there_is_no_chunks_fault() -> None:
     for _ in range(20):
         assert isinstance(service.says(AWAY, history, others=False), PutOff)
         service.says(Yes())
-    assert (history.attempts, history.counted, history.first_failed_at) == (20, 0, None)
+    assert (history.attempts, history.counted, history.successes_at_first_failure) == (20, 0, None)
 
 
 def test_a_medium_that_fails_alone_while_others_succeed_is_rejected() -> None:
@@ -358,7 +358,7 @@ def test_the_breaker_closes_with_a_success_and_opens_when_the_service_is_away() 
     states = [breaker.closed]
     breaker.succeeded()
     states.append(breaker.closed)
-    breaker.failed(AWAY, 100.0)
+    breaker.put_off(AWAY, 100.0)
     states.append(breaker.closed)
     assert breaker.failing_since == 100.0
     assert 100 < breaker.retry_at <= 101
@@ -373,11 +373,11 @@ def test_the_breaker_bears_single_failures_but_not_a_row_of_them() -> None:
     breaker.succeeded()
     states = []
     for now in range(4):
-        breaker.failed(BUSY, float(now))
+        breaker.put_off(BUSY, float(now))
         states.append((breaker.closed, breaker.retry_at > 0))
     assert states == [(True, False)] * 3 + [(False, True)]
     breaker.succeeded()
-    breaker.failed(NotNow("429", retry_after=60.0), 10.0)
+    breaker.put_off(NotNow("429", retry_after=60.0), 10.0)
     assert (breaker.closed, breaker.retry_at) == (True, 70.0)
 
 
@@ -385,15 +385,15 @@ def test_trials_grow_rarer_and_the_requests_of_one_moment_count_once() -> None:
     breaker = CircuitBreaker(Backoff(base_s=1, cap_s=64, seed=1), 99)
     breaker.succeeded()
     for _ in range(20):  # all that were under way when the service went
-        breaker.failed(AWAY, 0.0)
+        breaker.put_off(AWAY, 0.0)
     assert breaker.retry_at <= 2
     waits = []
     for _ in range(8):
         now = breaker.retry_at
-        breaker.failed(AWAY, now)
+        breaker.put_off(AWAY, now)
         waits.append(breaker.retry_at - now)
     assert max(waits) > 8
     assert max(waits) <= 64
     breaker.succeeded()
-    breaker.failed(AWAY, 1000.0)
+    breaker.put_off(AWAY, 1000.0)
     assert breaker.retry_at <= 1001

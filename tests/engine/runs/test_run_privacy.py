@@ -133,7 +133,7 @@ def test_every_package_imports_engine_before_anything_can_import_onnxruntime() -
     code = """
 import sys
 from importlib import import_module
-for name in ("convert.cli", "service.cli", "bench.cli", "demo.cli", "bench.fresh", "bench.one_by_one"):
+for name in ("convert.cli", "service.cli", "bench.cli", "demo.cli", "bench.new_process", "bench.one_by_one"):
     import_module(name)
     order = list(sys.modules)
     assert "engine" in order and "onnxruntime" not in order, name

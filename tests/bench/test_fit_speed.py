@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from bench.fitting import SIZES, measure
+from bench.fit_speed import SIZES, measure
 from bench.output import tables
 
 

@@ -1,7 +1,7 @@
 """Runs a measurement in a process of its own, so that what another one left in memory does not count.
 
-`fresh("bench.memory:tiny", pictures=2000)` runs `bench.memory.tiny(pictures=2000)` there and returns what it returns,
-which must be JSON.
+`in_new_process("bench.memory:tiny", pictures=2000)` runs `bench.memory.tiny(pictures=2000)` there and returns what it
+returns, which must be JSON.
 """
 
 import json
@@ -17,10 +17,10 @@ from engine.errors import EngineError
 LIMIT_S = 3600
 
 
-def fresh(function: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+def in_new_process(function: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
     """Run `module:function` in a new interpreter. Raises `EngineError` with its last line if it fails."""
     run = subprocess.run(  # noqa: S603 - this interpreter
-        [sys.executable, "-m", "bench.fresh", function, json.dumps(arguments)],
+        [sys.executable, "-m", "bench.new_process", function, json.dumps(arguments)],
         capture_output=True,
         text=True,
         encoding="utf-8",

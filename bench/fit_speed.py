@@ -1,6 +1,6 @@
 """`engine bench fit`: the engine's fitting compared with the original's resize and warp, on one thread each.
 
-    python -m bench.fitting PAIRS        (in an interpreter with the extra `keras`)
+    python -m bench.fit_speed PAIRS        (in an interpreter with the extra `keras`)
 
 Decoding is not timed. The sides take turns picture by picture, so that both meet the same state of the machine. The
 engine's fitting is also timed on one thread for each core: if it held Python's lock (GIL), more threads would not help.
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.fresh import environment, need_keras
+from bench.new_process import environment, need_keras
 from bench.pictures import jpeg
 from bench.process import watch
 from bench.stats import figure, verdict
@@ -41,7 +41,7 @@ def measure(keras_python: str, pairs: int) -> dict[str, Any]:
     """For each kind of picture: milliseconds a picture of both sides, and their ratio, with spreads."""
     need_keras(keras_python)
     with tempfile.TemporaryDirectory() as folder:
-        command = [keras_python, "-m", "bench.fitting", str(pairs)]
+        command = [keras_python, "-m", "bench.fit_speed", str(pairs)]
         kinds = json.loads(watch(command, environment(), Path(folder) / "fit.log").stdout.splitlines()[-1])
     rows = []
     for kind, times in kinds.items():
