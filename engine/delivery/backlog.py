@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from engine.delivery.chunks import Chunk, Entry, Limits, fill
+from engine.delivery.chunks import Chunk, Limits, OutboxMedium, fill
 from engine.ledger.schema import OutboxItem
 
 
@@ -30,7 +30,7 @@ class Backlog:
         read: Callable[[int, int], list[OutboxItem]],
         read_sample: Callable[[int, Collection[int]], list[OutboxItem]],
         limits: Limits,
-        pack: Callable[[OutboxItem], Entry] = Entry.of,
+        pack: Callable[[OutboxItem], OutboxMedium] = OutboxMedium.of,
         *,
         linger_s: float = 0.5,
         read_ahead: int = 500,
@@ -50,7 +50,7 @@ class Backlog:
         self._sample: deque[OutboxItem] = deque()
         self._refused: list[Chunk] = []  # of the sample
         self._last_seq = 0
-        self._read: deque[Entry] = deque()
+        self._read: deque[OutboxMedium] = deque()
         self._lingering_since: float | None = None
         self._first: deque[Chunk] = deque()
         self._put_off: list[Chunk] = []
@@ -92,7 +92,7 @@ class Backlog:
                 waiting.clear()
             self._last_seq = 0
         if refused.alone:
-            item = refused.entries[0].item
+            item = refused.media[0].item
             self._sampled.add(item.seq)
             self._in_chunks.add(item.media.id)
             self._refused.append(refused)
@@ -111,7 +111,7 @@ class Backlog:
 
     def settled(self, chunk: Chunk) -> None:
         """The service has answered for all of it."""
-        self._in_chunks.difference_update(entry.item.media.id for entry in chunk.entries)
+        self._in_chunks.difference_update(medium.item.media.id for medium in chunk.media)
 
     def empty(self) -> bool:
         """Nothing is left but what is under way."""
@@ -129,7 +129,7 @@ class Backlog:
 
     def _fresh(self, now: float, hurry: bool) -> Chunk | None:
         """A chunk of media that were not sent before."""
-        if sum(len(chunk.entries) for chunk in self._put_off) >= self._most_put_off:
+        if sum(len(chunk.media) for chunk in self._put_off) >= self._most_put_off:
             return None
         if len(self._read) < self.limits.records:
             items = self._read_outbox(self._last_seq, self._read_ahead)
@@ -138,27 +138,27 @@ class Backlog:
         if self._lingers(now) and not hurry:
             return None
         self._lingering_since = None
-        entries = []
-        for entry in fill(self._read, self.limits, lambda entry: entry.item.media.id not in self._in_chunks):
-            self._in_chunks.add(entry.item.media.id)
-            entries.append(entry)
-        if not entries:
+        media = []
+        for medium in fill(self._read, self.limits, lambda medium: medium.item.media.id not in self._in_chunks):
+            self._in_chunks.add(medium.item.media.id)
+            media.append(medium)
+        if not media:
             return None
-        return Chunk(tuple(entries), sent=entries[0].sent if len(entries) == 1 else 0)
+        return Chunk(tuple(media), sent=media[0].sent if len(media) == 1 else 0)
 
     def _next_of_sample(self) -> Chunk | None:
         if not self._sample and len(self._sampled) < self._most_sampled:
             self._sample.extend(self._read_sample(self._most_sampled - len(self._sampled), self._sampled))
         if not self._sample:
             return None
-        entry = self._pack(self._sample.popleft())
-        self._sampled.add(entry.item.seq)
-        self._in_chunks.add(entry.item.media.id)
-        return Chunk((entry,), sent=entry.sent)
+        medium = self._pack(self._sample.popleft())
+        self._sampled.add(medium.item.seq)
+        self._in_chunks.add(medium.item.media.id)
+        return Chunk((medium,), sent=medium.sent)
 
     def _lingers(self, now: float) -> bool:
         """Whether what was read is less than a chunk, and has not waited long."""
-        if not self._read or sum(entry.count for entry in self._read) >= self.limits.records:
+        if not self._read or sum(medium.count for medium in self._read) >= self.limits.records:
             return False
         if self._lingering_since is None:
             self._lingering_since = now

@@ -34,7 +34,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Entry:
+class OutboxMedium:
     """A medium of the outbox, with its records as they travel.
 
     Attributes:
@@ -55,12 +55,12 @@ class Entry:
         return sum(len(record) + 2 for record in self.records)
 
     @classmethod
-    def of(cls, item: OutboxItem) -> "Entry":
+    def of(cls, item: OutboxItem) -> "OutboxMedium":
         tags = tags_of(item.entry)
         return cls(item, tags, tuple(record_body(item.media, tag) for tag in tags), len(tags))
 
     @classmethod
-    def replacing(cls, item: OutboxItem, models: Sequence[str]) -> "Entry":
+    def replacing(cls, item: OutboxItem, models: Sequence[str]) -> "OutboxMedium":
         """These tags in place of all that any of `models` gave the medium before; the last of them gave these."""
         tags = tags_of(item.entry)
         bodies = [replace_body(item.media, former, ()) for former in models[:-1]]
@@ -84,7 +84,7 @@ class Chunk:
         due: when it may be sent again.
     """
 
-    entries: tuple[Entry, ...]
+    media: tuple[OutboxMedium, ...]
     sent: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     history: History = field(default_factory=History)
@@ -93,16 +93,16 @@ class Chunk:
     @property
     def alone(self) -> bool:
         """Whether it is one medium."""
-        return len(self.entries) == 1
+        return len(self.media) == 1
 
     @property
     def count(self) -> int:
         """How many records it is towards the limit of a request."""
-        return sum(entry.count for entry in self.entries)
+        return sum(medium.count for medium in self.media)
 
     @cached_property
     def records(self) -> tuple[bytes, ...]:
-        return tuple(record for entry in self.entries for record in entry.records)
+        return tuple(record for medium in self.media for record in medium.records)
 
     def next_records(self, at_most: int) -> tuple[bytes, ...]:
         """The records of the next request: of several media all, of a single one no more than `at_most`."""
@@ -110,14 +110,12 @@ class Chunk:
 
     def halves(self) -> list["Chunk"]:
         """Two chunks of half the media each."""
-        middle = len(self.entries) // 2
-        return [
-            Chunk(part, history=self.history.of_a_part()) for part in (self.entries[:middle], self.entries[middle:])
-        ]
+        middle = len(self.media) // 2
+        return [Chunk(part, history=self.history.of_a_part()) for part in (self.media[:middle], self.media[middle:])]
 
     def repacked(self, limits: Limits) -> list["Chunk"]:
         """Chunks of the same media under new limits."""
-        left = deque(self.entries)
+        left = deque(self.media)
         parts = []
         while left:
             parts.append(Chunk(tuple(fill(left, limits)), history=self.history.of_a_part()))
@@ -125,12 +123,12 @@ class Chunk:
 
     def reject_medium(self, reason: str) -> None:
         """Give up the only medium."""
-        self.rejected.append((self.entries[0].item.seq, None, reason))
+        self.rejected.append((self.media[0].item.seq, None, reason))
 
     def reject_record(self, reason: str) -> None:
         """Give up what is to be sent next of the only medium: a record, or all of it where it travels whole."""
-        entry = self.entries[0]
-        self.rejected.append((entry.item.seq, None if entry.whole else entry.tags[self.sent].tag, reason))
+        medium = self.media[0]
+        self.rejected.append((medium.item.seq, None if medium.whole else medium.tags[self.sent].tag, reason))
         self.sent += 1
 
     def book(self, rejections: Sequence[Rejection], count: int, url: str) -> int:
@@ -139,7 +137,7 @@ class Chunk:
         A rejection of a record that was not sent counts for nothing. Raises `ApiError` for a medium that was not sent:
         what else the service misread, nobody knows.
         """
-        media = {str(entry.item.media.wire_id): entry for entry in self.entries}
+        media = {str(medium.item.media.wire_id): medium for medium in self.media}
         refused: dict[tuple[int, str | None], str] = {}
         for media_id, tag, reason in rejections:
             if media_id not in media:
@@ -147,31 +145,33 @@ class Chunk:
                     f"the media API at {url} rejected records of medium {media_id} ({reason}), which was not sent: "
                     "nothing of this request was marked as stored"
                 )
-            entry = media[media_id]
-            if tag is None or any(tag == sent.tag for sent in self._next_tags(entry, count)):
-                refused[entry.item.seq, tag] = reason
+            medium = media[media_id]
+            if tag is None or any(tag == sent.tag for sent in self._next_tags(medium, count)):
+                refused[medium.item.seq, tag] = reason
         whole = {seq for seq, tag in refused if tag is None}
         lost = sum(seq not in whole for seq, _ in refused)
-        lost += sum(len(self._next_tags(entry, count)) for entry in self.entries if entry.item.seq in whole)
-        answered = sum(len(self._next_tags(entry, count)) for entry in self.entries)
+        lost += sum(len(self._next_tags(medium, count)) for medium in self.media if medium.item.seq in whole)
+        answered = sum(len(self._next_tags(medium, count)) for medium in self.media)
         self.rejected += [(seq, tag, reason) for (seq, tag), reason in refused.items()]
         self.sent = len(self.records) if self.alone and whole else self.sent + count
         return answered - lost
 
-    def _next_tags(self, entry: Entry, count: int) -> tuple[TagScore, ...]:
+    def _next_tags(self, medium: OutboxMedium, count: int) -> tuple[TagScore, ...]:
         """The tags of this medium among the next `count` of `records`."""
-        in_part = self.alone and not entry.whole
-        return entry.tags[self.sent : self.sent + count] if in_part else entry.tags
+        in_part = self.alone and not medium.whole
+        return medium.tags[self.sent : self.sent + count] if in_part else medium.tags
 
     def close(self) -> None:
         """All is answered: a medium that lost every record is rejected as a whole."""
-        for entry in self.entries:
-            reasons = [reason for seq, tag, reason in self.rejected if seq == entry.item.seq and tag is not None]
-            if reasons and len(reasons) == len(entry.tags):
-                self.rejected.append((entry.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
+        for medium in self.media:
+            reasons = [reason for seq, tag, reason in self.rejected if seq == medium.item.seq and tag is not None]
+            if reasons and len(reasons) == len(medium.tags):
+                self.rejected.append((medium.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
 
 
-def fill(waiting: deque[Entry], limits: Limits, may_go: Callable[[Entry], bool] = lambda _: True) -> Iterable[Entry]:
+def fill(
+    waiting: deque[OutboxMedium], limits: Limits, may_go: Callable[[OutboxMedium], bool] = lambda _: True
+) -> Iterable[OutboxMedium]:
     """Take the next request's media off the left: in order, whole, within the limits (one larger medium goes alone)."""
     records = size = 0
     while waiting and may_go(waiting[0]):

@@ -23,7 +23,7 @@ from engine.api.answers import NotNow, shown_url
 from engine.api.client import MediaApi
 from engine.api.messages import bulk_body, idempotency_key
 from engine.delivery.backlog import Backlog
-from engine.delivery.chunks import Chunk, Entry, Limits, Rejected
+from engine.delivery.chunks import Chunk, Limits, OutboxMedium, Rejected
 from engine.delivery.entries import entry
 from engine.delivery.policy import (
     Decision,
@@ -99,7 +99,7 @@ class Delivery:
             partial(ledger.outbox, SINK),
             partial(ledger.outbox_sample, SINK),
             (limits or Limits()) if self._bulk else Limits(records=1),
-            partial(Entry.replacing, models=ledger.models()) if self._replaces else Entry.of,
+            partial(OutboxMedium.replacing, models=ledger.models()) if self._replaces else OutboxMedium.of,
         )
         self._policy = DeliveryPolicy(
             self._url, config.backoff, config.connections, said_yes=api.has_said_yes(config.post_url)
@@ -270,7 +270,7 @@ class Delivery:
         The answers of a few milliseconds share one commit: it would cost as much processor time as a request. They
         wait for no more company once no request is under way.
         """
-        self._answered[chunk.entries[0].item.seq] = chunk.sent
+        self._answered[chunk.media[0].item.seq] = chunk.sent
         self._refused += [(seq, tag, reason) for seq, tag, reason in rejected if tag is not None]
         if self._commit is None:
             loop = asyncio.get_running_loop()
@@ -314,13 +314,13 @@ class Delivery:
     async def _settle(self, chunk: Chunk) -> None:
         """All of it is answered: it leaves the outbox."""
         chunk.close()
-        await _on_disk(self._ledger.delivered([entry.item.seq for entry in chunk.entries], chunk.rejected))
+        await _on_disk(self._ledger.delivered([medium.item.seq for medium in chunk.media], chunk.rejected))
         self._backlog.settled(chunk)
         rejected = len({seq for seq, tag, _ in chunk.rejected if tag is None})
         self.counters.rejected += rejected
-        self.counters.done += len(chunk.entries) - rejected
+        self.counters.done += len(chunk.media) - rejected
         self.counters.refused += sum(tag is not None for _, tag, _ in chunk.rejected)
-        self.meter.add(items=len(chunk.entries))
+        self.meter.add(items=len(chunk.media))
 
     # Time.
 

@@ -10,7 +10,7 @@ from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
 from engine.api.messages import similarity
 from engine.api.token import Token
-from engine.delivery.chunks import Entry, Limits
+from engine.delivery.chunks import Limits, OutboxMedium
 from engine.delivery.loop import Delivery
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import OutboxItem
@@ -44,9 +44,9 @@ def outbox_items(*records: int) -> list[OutboxItem]:
     ]
 
 
-def entries(*records: int) -> tuple[Entry, ...]:
+def outbox_media(*records: int) -> tuple[OutboxMedium, ...]:
     """The same as a chunk holds them."""
-    return tuple(Entry.of(item) for item in outbox_items(*records))
+    return tuple(OutboxMedium.of(item) for item in outbox_items(*records))
 
 
 @dataclass

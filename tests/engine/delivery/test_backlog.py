@@ -55,10 +55,10 @@ def test_it_holds_no_more_than_its_bound_when_all_fails() -> None:
     held = 0
     while chunk := waiting.next(0.0, prefer_fresh=True):
         waiting.put_off(chunk, until=1.0)
-        held += len(chunk.entries)
+        held += len(chunk.media)
     assert 20 <= held < 20 + 5
     due = waiting.next(1.0, prefer_fresh=False)
-    assert due and due.entries[0].item.seq == 1
+    assert due and due.media[0].item.seq == 1
 
 
 def test_on_trial_a_fresh_chunk_goes_before_one_that_failed() -> None:

@@ -8,28 +8,28 @@ from engine.api.answers import Rejection
 from engine.delivery.chunks import Chunk, Limits, fill
 from engine.delivery.policy import History
 from engine.errors import ApiError
-from tests.support.delivery import entries
+from tests.support.delivery import outbox_media
 
 URL = "http://localhost/bulk"
 
 
 def seqs(chunk: Chunk) -> list[int]:
-    return [entry.item.seq for entry in chunk.entries]
+    return [medium.item.seq for medium in chunk.media]
 
 
 def test_fill_keeps_the_limits_and_lets_one_larger_medium_pass_alone() -> None:
-    waiting = deque(entries(3, 4, 9, 1, 1))
+    waiting = deque(outbox_media(3, 4, 9, 1, 1))
     cuts = []
     while waiting:
-        cuts.append([entry.item.seq for entry in fill(waiting, Limits(records=7))])
+        cuts.append([medium.item.seq for medium in fill(waiting, Limits(records=7))])
     assert cuts == [[1, 2], [3], [4, 5]]
-    size = entries(1)[0].size
-    assert len(list(fill(deque(entries(*[1] * 9)), Limits(bytes=4 * size)))) == 4
+    size = outbox_media(1)[0].size
+    assert len(list(fill(deque(outbox_media(*[1] * 9)), Limits(bytes=4 * size)))) == 4
 
 
 def test_parts_keep_the_order_and_know_when_the_whole_first_failed() -> None:
     chunk = Chunk(
-        entries(1, 1, 1, 1, 1),
+        outbox_media(1, 1, 1, 1, 1),
         history=History(attempts=4, counted=5, successes_when_counted=9, successes_at_first_failure=3),
     )
     halves, thirds = chunk.halves(), chunk.repacked(Limits(records=2))
@@ -40,13 +40,13 @@ def test_parts_keep_the_order_and_know_when_the_whole_first_failed() -> None:
 
 
 def test_only_a_single_medium_travels_in_pieces() -> None:
-    alone, several = Chunk(entries(5), sent=1), Chunk(entries(2, 3))
+    alone, several = Chunk(outbox_media(5), sent=1), Chunk(outbox_media(2, 3))
     assert alone.next_records(3) == alone.records[1:4]
     assert several.next_records(3) == several.records
 
 
 def test_a_yes_with_rejections_counts_what_is_stored() -> None:
-    chunk = Chunk(entries(2, 3, 1))
+    chunk = Chunk(outbox_media(2, 3, 1))
     rejections = [Rejection("1", "t0", "unknown"), Rejection("2", None, "gone")]
     assert chunk.book(rejections, 6, URL) == 6 - 1 - 3
     assert chunk.rejected == [(1, "t0", "unknown"), (2, None, "gone")]
@@ -54,14 +54,14 @@ def test_a_yes_with_rejections_counts_what_is_stored() -> None:
 
 
 def test_a_rejection_of_what_was_not_sent_books_nothing() -> None:
-    chunk = Chunk(entries(2))
+    chunk = Chunk(outbox_media(2))
     with pytest.raises(ApiError, match=r"medium 9 .*which was not sent"):
         chunk.book([Rejection("1", "t0", "unknown"), Rejection("9", None, "gone")], 2, URL)
     assert (chunk.rejected, chunk.sent) == ([], 0)
 
 
 def test_a_medium_that_lost_every_record_is_rejected() -> None:
-    chunk = Chunk(entries(2, 3))
+    chunk = Chunk(outbox_media(2, 3))
     of_both = [Rejection(medium, tag, f"no {tag}") for medium in ("1", "2") for tag in ("t0", "t1")]
     chunk.book(of_both, 5, URL)
     chunk.close()

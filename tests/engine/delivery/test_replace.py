@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.delivery.chunks import Chunk, Entry, Limits
+from engine.delivery.chunks import Chunk, Limits, OutboxMedium
 from engine.ledger.ledger import Ledger
 from engine.types import Outcome
 from tests.support import ledgers
@@ -121,9 +121,9 @@ def test_an_outbox_with_media_without_tags_can_go_to_a_service_that_does_not_rep
 
 def test_one_medium_is_one_item_whatever_its_tags() -> None:
     [item] = outbox_items(3)
-    entry = Entry.replacing(item, ["old", "new"])
-    assert (len(entry.records), entry.count, entry.sent) == (1, 5, 0)
-    chunk = Chunk((entry,))
+    medium = OutboxMedium.replacing(item, ["old", "new"])
+    assert (len(medium.records), medium.count, medium.sent) == (1, 5, 0)
+    chunk = Chunk((medium,))
     chunk.reject_record("too large")
     chunk.close()
     assert chunk.rejected == [(1, None, "too large")] and chunk.sent == 1
