@@ -40,7 +40,8 @@ LARGEST = 1 << 30
 """Bytes of a file that is read to try."""
 LOOKED_AT = (
     "model", "segment_url", "recognition_url", "recognition_bulk_url", "recognition_replace_url", "storage",
-    "library", "db", "state", "token_file", "ca_file", "timeout", "give_up_after", "device", "precision", "batch_size", "vram_limit",
+    "library", "db", "state", "token_file", "ca_file", "timeout", "give_up_after", "device",
+    "precision", "batch_size", "vram_limit",
 )  # fmt: skip
 """The settings that a check depends on. The others are taken too, for the flags of a run are tried by hand."""
 ADDRESSES = "segment_url", "recognition_url", "recognition_bulk_url", "recognition_replace_url"
