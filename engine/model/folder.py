@@ -165,7 +165,11 @@ def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], cate
         project=content["project"],
         sha256=content["source"]["sha256"],
         preprocessing=Preprocessing(
-            content["preprocessing"]["kind"], int(shape["height"]), int(shape["width"]), str(dtype)
+            content["preprocessing"]["kind"],
+            int(shape["height"]),
+            int(shape["width"]),
+            str(dtype),
+            tuple((name, value) for name, value in content["preprocessing"].items() if name != "kind"),
         ),
         tags=tags,
         categories=categories,
