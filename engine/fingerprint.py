@@ -6,7 +6,6 @@ The media service must stay the same too, because a ledger's media ids are those
 from typing import NamedTuple
 
 from engine.errors import ConfigError, LedgerError
-from engine.families import family_of
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import damaged
 from engine.model.folder import Model, Precision
@@ -34,6 +33,8 @@ def choose(ledger: Ledger, model: Model, precision: str | None, threshold: str |
 
 
 def _threshold(ledger: Ledger, model: Model, given: str | None, recorded: str | None) -> str:
+    from engine.families import family_of  # here, because `engine status` needs this module and no decoders
+
     family = family_of(model.preprocessing)
     kind = (ledger.meta("preprocessing") or "").partition(" ")[0]
     if given is not None or recorded is None or kind not in ("", model.preprocessing.kind):
