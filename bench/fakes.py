@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from engine.delivery.entries import entry
-from engine.families import family_of
-from engine.families.family import Select
+from engine.families.family import Family
 from engine.flow.channels import Meter
 from engine.model.runners import Pixels
 from engine.storage import open_storage
-from engine.types import FileState, Media, Preprocessing, Rgb, Row, Scores, Tagged
+from engine.types import FileState, Media, Rgb, Row, Scores, Tagged
 
 TAGS = tuple(f"tag_{i}" for i in range(100))
 CATEGORIES = ("General",) * len(TAGS)
+_BLANK: Rgb = np.zeros((16, 16, 3), np.uint8)
 TAGGED = 10
 """Tags above the threshold in each picture."""
 
@@ -49,24 +49,17 @@ class DistantFolder:
         return True
 
 
-class BlankFamily:
+class BlankFamily(Family):
     """Takes every file for a blank picture and does nothing with it: what is left is the flow itself."""
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-        self._picture: Rgb = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
 
     def pixels(self, data: bytes, key: str) -> int:
         return self.preprocessing.height * self.preprocessing.width
 
     def decode(self, data: bytes, key: str, *, max_pixels: int) -> Rgb:
-        return self._picture
+        return _BLANK
 
     def fit(self, rgb: Rgb, row: Row) -> None:
         """Nothing to do."""
-
-    def selection(self, tags: Sequence[str], categories: Sequence[str], threshold: float) -> Select:
-        return family_of(Preprocessing("deepdanbooru", 1, 1)).selection(tags, categories, threshold)
 
 
 class Outbox:

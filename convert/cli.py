@@ -25,6 +25,7 @@ from convert.parity.comparison import THRESHOLD, Comparison
 from convert.parity.verify import COUNT, PAGE, verify
 from convert.pictures import CALIBRATE_COUNT, Progress
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS
+from convert.taggers.source import TaggerOptions, is_tagger
 from engine.errors import EngineError
 
 if TYPE_CHECKING:  # what needs h5py and onnx is imported when it is used, so that --help needs neither
@@ -52,13 +53,51 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class Layout(StrEnum):
+    """What `--layout` takes."""
+
+    NHWC = "nhwc"
+    NCHW = "nchw"
+
+
+class Colour(StrEnum):
+    """What `--colour` takes."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+class Range(StrEnum):
+    """What `--range` takes."""
+
+    BYTE = "255"
+    UNIT = "1"
+    IMAGENET = "imagenet"
+
+
+class Pad(StrEnum):
+    """What `--pad` takes."""
+
+    WHITE = "white"
+    EDGE = "edge"
+    NONE = "none"
+
+
+class Interpolation(StrEnum):
+    """What `--interpolation` takes."""
+
+    BICUBIC = "bicubic"
+    AREA = "area"
+    LANCZOS = "lanczos"
+
+
 _Threshold = Annotated[float, typer.Option(min=0, max=1, help="Score from which on a tag is given.")]
 
 
 @_convert_app.command()
 def _convert(
     project_dir: Annotated[
-        Path, typer.Argument(help="DeepDanbooru project folder: project.json, tags.txt, the model; or see --tags.")
+        Path, typer.Argument(help="DeepDanbooru project folder, ONNX tagger's folder or file, Keras file with --tags.")
     ],
     model_dir: Annotated[Path, typer.Argument(help="The model folder to write.")],
     precision: Annotated[
@@ -74,16 +113,34 @@ def _convert(
     verify_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = COUNT,
     threshold: _Threshold = THRESHOLD,
     tags: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The tags of a Keras file that is given in place of a project.")
+        Path | None, typer.Option(metavar="FILE", help="The tags of a Keras or ONNX file: one a line, or CSV.")
+    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="ONNX: the order of the input's axes.")] = None,
+    colour: Annotated[Colour | None, typer.Option(help="ONNX: the order of its channels. Default rgb.")] = None,
+    value_range: Annotated[
+        Range | None, typer.Option("--range", help="ONNX: white is 255 or 1, or normalised as ImageNet is. Default 1.")
+    ] = None,
+    pad: Annotated[
+        Pad | None, typer.Option(help="ONNX: put around pictures; none stretches them, the default.")
+    ] = None,
+    interpolation: Annotated[
+        Interpolation | None, typer.Option(help="ONNX: how pictures are resized. Default bicubic.")
+    ] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="ONNX: the model gives logits, not scores.")] = False,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=8192, help="ONNX: the input's side, where the file takes any.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder of another model.")] = False,
 ) -> None:
-    """Turn a DeepDanbooru project into a model folder for the engine. TensorFlow is not needed.
+    """Turn a DeepDanbooru project or an ONNX tagger into a model folder for the engine. TensorFlow is not needed.
+
+    A folder with model.onnx and selected_tags.csv is a tagger of the WD family; any other ONNX file wants --tags, and
+    the flags that begin with "ONNX" where it is not as they say.
 
     int8 takes its ranges from the pictures of --calibrate; it is made from fp32, which is written too.
     --verify writes verdicts and parity.html, as `engine verify` does.
     """
-    from convert.conversion import convert
+    from convert.conversion import convert, convert_tagger
 
     started = time.perf_counter()
     precisions = list(dict.fromkeys(precision or [Precision.FP32]))
@@ -91,8 +148,16 @@ def _convert(
         raise typer.BadParameter("only --precision int8 is calibrated", param_hint="--calibrate")
     if verify_folder and not verify_folder.is_dir():  # said now, not when the conversion is done
         raise typer.BadParameter(f"{verify_folder} is no folder", param_hint="--verify")
+    options = TaggerOptions(tags, layout, colour, value_range, pad, interpolation, logits or None, size)
+    tagger = is_tagger(project_dir)
+    if options.given and not tagger:
+        raise typer.BadParameter("only an ONNX tagger takes it", param_hint=options.given[0])
     with _progress() as progress:
-        made = convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count, tags, progress)
+        made = (
+            convert_tagger(project_dir, model_dir, options, precisions, overwrite, calibrate, calibrate_count, progress)
+            if tagger
+            else convert(project_dir, model_dir, precisions, overwrite, calibrate, calibrate_count, tags, progress)
+        )
     print(_summary(made, model_dir, time.perf_counter() - started), flush=True)
     if verify_folder:
         _compare(model_dir, verify_folder, verify_count, threshold, project_dir)
@@ -140,8 +205,15 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
+_AGAINST = {
+    "keras": "Keras",
+    "original": "the original ONNX file, fed by Pillow and NumPy",
+    "fp32": "the fp32 ONNX (the original needs --project, and Keras the extra keras)",
+}
+
+
 def _verdicts(found: Comparison) -> str:
-    against = "Keras" if found.reference == "keras" else "the fp32 ONNX (Keras needs --project and the extra keras)"
+    against = _AGAINST[found.reference]
     lines = [f"{len(found.pictures):,} pictures against {against}, {found.skipped:,} files passed over"]
     if found.undecoded:
         lines.append(f"  TensorFlow does not decode {found.undecoded:,} of them: the engine did it for both")
@@ -164,13 +236,16 @@ def _summary(made: "Conversion", model_dir: Path, seconds: float) -> str:
     fitted = ""
     if made.calibration:
         fitted = "int8 fitted to {pictures:,} pictures, {skipped:,} files passed over\n".format(**made.calibration)
-    kept = ""
-    if made.rows.dtype != DTYPE:
+    kept = checked = ""
+    if made.difference is not None:
+        checked = f"scores at most {made.difference:.1g} from the original's on made-up pictures\n"
+    elif made.rows.dtype != DTYPE:
         kept = f"pixels stay {made.rows.dtype}, as in the folder's other files: --overwrite takes {DTYPE}, more exact\n"
+    parts = "layers" if made.difference is None else "nodes"
     return (
-        f"{project.model.name}: {made.layers} layers, {made.parameters:,} parameters, "
+        f"{project.model.name}: {made.layers:,} {parts}, {made.parameters:,} parameters, "
         f"{cost}{project.width}x{project.height} pixels, {len(project.tags):,} tags\n"
-        f"{files}\n{fitted}{kept}written to {model_dir} in {seconds:.1f} s"
+        f"{files}\n{fitted}{kept}{checked}written to {model_dir} in {seconds:.1f} s"
     )
 
 

@@ -1,4 +1,4 @@
-"""A DeepDanbooru project folder -> a model folder: the whole conversion on one page."""
+"""A DeepDanbooru project folder, or an ONNX tagger -> a model folder: the whole conversion on one page."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,6 +18,9 @@ from convert.onnx.int8 import EXPORTER, INT8, quantise
 from convert.onnx.writer import OPSET
 from convert.pictures import CALIBRATE_COUNT, Pictures, Progress
 from convert.releases import advice
+from convert.taggers.check import check
+from convert.taggers.graph import data_name, output_for, read_graph, write_wrapped
+from convert.taggers.source import Source, TaggerOptions, as_graph, find_source, rows_for
 from engine.model.folder import sha256_of
 from engine.types import Preprocessing
 
@@ -34,6 +37,7 @@ class Conversion:
         gflop: billions of floating-point operations a picture, if known.
         calibration: how int8 was fitted, as the manifest has it; None if int8 was not made.
         rows: what the model takes.
+        difference: of an ONNX tagger, how far a score was from the original's at most.
     """
 
     project: Project
@@ -43,6 +47,7 @@ class Conversion:
     gflop: float | None
     calibration: dict[str, Any] | None
     rows: Preprocessing
+    difference: float | None = None
 
 
 def convert(
@@ -88,6 +93,69 @@ def convert(
     made = next(iter(exports.values()))
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
     return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration, rows)
+
+
+def convert_tagger(
+    path: Path,
+    model_dir: Path,
+    options: TaggerOptions,
+    precisions: Sequence[str] = ("fp32",),
+    overwrite: bool = False,
+    calibrate: Path | None = None,
+    calibrate_count: int = CALIBRATE_COUNT,
+    progress: Progress = lambda what, done, of: None,
+) -> Conversion:
+    """Puts the engine's input and output around an ONNX tagger, and holds it against the original.
+
+    Args:
+        path: the ONNX file, or the folder that holds it.
+        options: what the flags say of it.
+        model_dir, overwrite, calibrate, calibrate_count, progress: as `convert` takes them.
+        precisions: fp32, which stands for the weights as they are, and int8.
+
+    Raises:
+        ConvertError, ModelError: as `convert`.
+    """
+    if not {*precisions} <= {"fp32", INT8}:
+        raise ConvertError("an ONNX tagger keeps the weights it has: leave --precision fp16 away.")
+    source = find_source(path, options)
+    graph = read_graph(source.model)
+    source = as_graph(source, graph, options)
+    output = output_for(graph, len(source.tags.names))
+    rows = rows_for(source, graph, options)
+    project = _as_project(source, rows)
+    manifest = manifest_for(model_dir, project, graph.sha256, overwrite, rows)
+    pictures = _pictures(rows, calibrate, calibrate_count) if INT8 in precisions else None
+    with staged(model_dir, keep=not overwrite) as folder:
+        target = folder / "model.fp32.onnx"
+        opset, nodes = graph.model.opset_import[0].version, len(graph.model.graph.node)
+        write_wrapped(graph, output, rows, source.traits, len(project.tags), target)
+        del graph.model  # the weights: what follows loads them twice
+        data = {(name := data_name(target, i)): sha256_of(target.with_name(name)) for i in range(len(graph.data))}
+        difference = check(source, output, target, rows)
+        add_precision(
+            manifest, "fp32", target, sha256=sha256_of(target), exporter="wrapped", opset=opset, data=data or None
+        )
+        sizes = {"fp32": sum((folder / name).stat().st_size for name in (target.name, *data))}
+        if pictures:
+            sizes[INT8] = _write_int8(folder, manifest, pictures, progress)
+        finish(folder, manifest, project)
+    calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
+    return Conversion(project, sizes, nodes, graph.parameters, None, calibration, rows, difference)
+
+
+def _as_project(source: Source, rows: Preprocessing) -> Project:
+    names, categories = source.tags
+    folder = source.model.resolve().parent.name
+    return Project(
+        name=folder if source.model.stem == "model" else source.model.stem,
+        model=source.model,
+        height=rows.height,
+        width=rows.width,
+        tags=names,
+        categories=categories,
+        category_names=tuple(dict.fromkeys(categories)),
+    )
 
 
 def _pictures(rows: Preprocessing, folder: Path | None, count: int) -> Pictures:

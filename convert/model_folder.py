@@ -24,7 +24,7 @@ from engine.types import Preprocessing
 Manifest = dict[str, Any]
 """The content of model.json."""
 KIND = "deepdanbooru"
-"""The preprocessing of every model that is converted here."""
+"""The preprocessing of a DeepDanbooru project."""
 DTYPE = "uint16"
 """Of the rows that a new model folder takes (docs/decisions/uint16-rows.md)."""
 _PACKAGES = ("onnx", "h5py", "numpy", "deepdanbooru-engine")
@@ -32,11 +32,14 @@ _PACKAGES = ("onnx", "h5py", "numpy", "deepdanbooru-engine")
 
 def preprocessing_of(manifest: Manifest) -> Preprocessing:
     """How a picture becomes the model's input, as the manifest says it."""
-    shape = manifest["input"]
-    return Preprocessing(manifest["preprocessing"]["kind"], shape["height"], shape["width"], shape["dtype"])
+    shape, said = manifest["input"], manifest["preprocessing"]
+    changes = tuple((name, value) for name, value in said.items() if name != "kind")
+    return Preprocessing(said["kind"], shape["height"], shape["width"], shape["dtype"], changes)
 
 
-def manifest_for(folder: Path, project: Project, source_sha256: str, overwrite: bool) -> Manifest:
+def manifest_for(
+    folder: Path, project: Project, source_sha256: str, overwrite: bool, rows: Preprocessing | None = None
+) -> Manifest:
     """The manifest to add precisions to: with those that `folder` holds already, if it was made of the same model.
 
     All files of a folder take the same rows, so one that was made for uint8 keeps it.
@@ -46,12 +49,14 @@ def manifest_for(folder: Path, project: Project, source_sha256: str, overwrite: 
         project: what it is made of.
         source_sha256: of the project's Keras file, in hex.
         overwrite: replace a model folder whatever model it holds.
+        rows: how a picture becomes the model's input; DeepDanbooru's way if None.
 
     Raises:
         ConvertError: `folder` holds something else; nothing that is no model folder is ever replaced.
         ModelError: it is a model folder that cannot be read.
     """
-    fresh = _new_manifest(project, source_sha256)
+    rows = rows or Preprocessing(KIND, project.height, project.width, DTYPE)
+    fresh = _new_manifest(project, source_sha256, rows)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return fresh
     if not (folder / MANIFEST).is_file():
@@ -76,6 +81,7 @@ def add_precision(
     opset: int,
     versions: Mapping[str, str] | None = None,
     calibration: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> None:
     """Puts a precision into the manifest. What an earlier comparison found stays only if the file is the same as then.
 
@@ -88,6 +94,7 @@ def add_precision(
         opset: of ONNX.
         versions: of further packages that took part; the usual ones are added.
         calibration: of int8: how, and on how many pictures.
+        data: the files beside it that hold its weights, where there are such: SHA-256 by name.
     """
     known = manifest["precisions"].get(name)
     manifest["precisions"][name] = {
@@ -97,7 +104,11 @@ def add_precision(
         "versions": {package: version(package) for package in _PACKAGES} | dict(versions or {}),
         "opset": opset,
         "parity": known.get("parity") if known and known["sha256"] == sha256 else None,
-    } | ({"calibration": dict(calibration)} if calibration else {})
+    }
+    if calibration:
+        manifest["precisions"][name]["calibration"] = dict(calibration)
+    if data:
+        manifest["precisions"][name]["data"] = dict(data)
 
 
 def finish(staging: Path, manifest: Manifest, project: Project) -> None:
@@ -116,14 +127,14 @@ def record_parity(folder: Path, parity: Mapping[str, Mapping[str, Any]]) -> None
     replace_file(folder / MANIFEST, _json(manifest))
 
 
-def _new_manifest(project: Project, source_sha256: str) -> Manifest:
+def _new_manifest(project: Project, source_sha256: str, rows: Preprocessing) -> Manifest:
     """The manifest of `project` without any precision."""
     return {
         "format": FORMAT,
         "project": project.name,
         "source": {"file": project.model.name, "sha256": source_sha256},
-        "input": {"height": project.height, "width": project.width, "dtype": DTYPE},
-        "preprocessing": {"kind": KIND},
+        "input": {"height": rows.height, "width": rows.width, "dtype": rows.dtype},
+        "preprocessing": {"kind": rows.kind, **dict(rows.changes)},
         "tags": len(project.tags),
         "categories": list(project.category_names),
         "tags_sha256": hashlib.sha256(_tags_csv(project)).hexdigest(),

@@ -11,8 +11,8 @@ import numpy as np
 
 from convert.errors import ConvertError
 from engine.errors import MediumError
-from engine.families import family_of
-from engine.pictures.decode import decode
+from engine.families import Family, family_of
+from engine.pictures.decode import MAX_PIXELS
 from engine.types import Preprocessing, Rgb, Row
 
 CALIBRATE_COUNT = 200
@@ -21,6 +21,9 @@ _MAX_BYTES = 256 << 20  # what is larger is a video or worse; the engine reads n
 
 Progress = Callable[[str, int, int], None]
 """Takes what is being done, how many pictures of it are done, and how many there are; 0 where nothing is counted."""
+
+
+_DEEPDANBOORU = family_of(Preprocessing("deepdanbooru", 1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,17 @@ class Pictures:
 
     def __iter__(self) -> Iterator[Picture]:
         """Reads one picture at a time. Raises ConvertError if there is none in the folder."""
-        fit, size = family_of(self.preprocessing).fit, (self.preprocessing.height, self.preprocessing.width)
+        family, size = family_of(self.preprocessing), (self.preprocessing.height, self.preprocessing.width)
         self.unread, given = [], 0
         for path in self.files:
             if given == self.count:
                 return
-            rgb = read(path)
+            rgb = read(path, family)
             if rgb is None:
                 self.unread.append(path)
                 continue
             row = np.empty((1, *size, 3), self.preprocessing.dtype)
-            fit(rgb, row[0])
+            family.fit(rgb, row[0])
             given += 1
             yield Picture(path, rgb, row)
         if not given:
@@ -92,9 +95,9 @@ def is_small(path: Path) -> bool:
     return path.stat().st_size <= _MAX_BYTES
 
 
-def read(path: Path) -> Rgb | None:
+def read(path: Path, family: Family = _DEEPDANBOORU) -> Rgb | None:
     """The picture in a file as the engine decodes it; None if it cannot be read."""
     try:
-        return decode(path.read_bytes(), path.name) if is_small(path) else None
+        return family.decode(path.read_bytes(), path.name, max_pixels=MAX_PIXELS) if is_small(path) else None
     except (OSError, MediumError):
         return None

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from engine.thresholds import normal
+
 DeviceName = Literal["cuda", "cpu"]
 """The devices that a model can run on, in the order in which `auto` tries them.
 
@@ -28,6 +30,7 @@ def parse_size(text: str | int) -> int:
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
+Threshold = Annotated[str, BeforeValidator(normal)]
 
 
 class RunConfig(BaseModel):
@@ -50,7 +53,9 @@ class RunConfig(BaseModel):
     db: Path | None = Field(None, description="The database of --library. Default: the user's data folder.")
     state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
-    threshold: float | None = Field(None, gt=0, le=1, description="Post tags with at least this score. Default 0.5.")
+    threshold: Threshold | None = Field(
+        None, description="Least score of tags: 0.4,character=0.7. Default: the model's."
+    )
     limit: int | None = Field(None, ge=1, description="Stop after so many media.")
     dry_run: bool = Field(False, description="Tag, but post nothing and keep no state.")
     retry_failed: bool = Field(False, description="Try media again that failed or were rejected before.")

@@ -5,53 +5,59 @@ The media service must stay the same too, because a ledger's media ids are those
 
 from typing import NamedTuple
 
-from engine.errors import LedgerError
+from engine.errors import ConfigError, LedgerError
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import damaged
 from engine.model.folder import Model, Precision
 
 LIBRARY = "library "
 """How the name of an embedded library's database begins; its identity follows, which no move changes."""
-THRESHOLD = 0.5
-"""The default, as in the original script."""
 
 
 class Fixed(NamedTuple):
-    """The settings that a ledger is made with and that every run on it uses."""
+    """The settings that a ledger is made with and that every run on it uses.
+
+    Attributes:
+        precision: of the model.
+        threshold: which scores count, for all of the model's categories, as `engine.thresholds` reads it.
+    """
 
     precision: Precision
-    threshold: float
+    threshold: str
 
 
-def choose(ledger: Ledger, model: Model, precision: str | None, threshold: float | None) -> Fixed:
+def choose(ledger: Ledger, model: Model, precision: str | None, threshold: str | None) -> Fixed:
     """The settings that the user asks for. Where that is None they come from the ledger, or else from the defaults."""
     recorded = ledger.meta("precision"), ledger.meta("threshold")
-    return Fixed(
-        model.precision(precision or recorded[0]),
-        threshold if threshold is not None else _threshold(ledger, recorded[1]),
-    )
+    return Fixed(model.precision(precision or recorded[0]), _threshold(ledger, model, threshold, recorded[1]))
 
 
-def _threshold(ledger: Ledger, recorded: str | None) -> float:
+def _threshold(ledger: Ledger, model: Model, given: str | None, recorded: str | None) -> str:
+    from engine.families import family_of  # here, because `engine status` needs this module and no decoders
+
+    family = family_of(model.preprocessing)
+    kind = (ledger.meta("preprocessing") or "").partition(" ")[0]
+    if given is not None or recorded is None or kind not in ("", model.preprocessing.kind):
+        return family.threshold(model.categories, given)  # what suits one family says nothing of another's scores
     try:
-        threshold = THRESHOLD if recorded is None else float(recorded)
-        if not 0 < threshold <= 1:
-            raise ValueError
+        return family.threshold(model.categories, recorded)
     except ValueError:
         raise damaged(ledger.path, f"{recorded!r} is no threshold") from None
-    return threshold
+    except ConfigError:  # another model, with other categories
+        return family.threshold(model.categories)
 
 
 def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:
     """The fingerprint as the ledger stores it: text by name."""
     shape = model.preprocessing
     rows = "" if shape.dtype == "uint8" else f" {shape.dtype}"  # uint8 was the only one once, and went without saying
+    changes = "".join(f" {name}={value}" for name, value in shape.changes)
     return {
         "model": model.sha256,
         "tags": model.tags_sha256,
         "precision": fixed.precision.name,
-        "preprocessing": f"{shape.kind} {shape.height}x{shape.width}{rows}",
-        "threshold": repr(fixed.threshold),
+        "preprocessing": f"{shape.kind} {shape.height}x{shape.width}{rows}{changes}",
+        "threshold": fixed.threshold,
     }
 
 

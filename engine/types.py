@@ -58,16 +58,18 @@ class Preprocessing:
     """How a picture becomes a row of the batch; comes from the model's manifest, never from code.
 
     Attributes:
-        kind: the family; `deepdanbooru` is the only one so far.
+        kind: the family, see `engine.families.known`.
         height: rows of the model's input.
         width: columns of the model's input.
         dtype: of a row, one of WHITE; folders made before there was uint16 have uint8.
+        changes: the traits that the model has different from its family, as (name, value).
     """
 
     kind: str
     height: int
     width: int
     dtype: str = "uint16"
+    changes: tuple[tuple[str, str | bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,10 +21,11 @@ _LISTED = 60  # tags of a picture
 _THUMBNAIL = 220  # pixels of the longer side
 _REFERENCES = {
     "keras": "the Keras model with DeepDanbooru's own decoding and preprocessing",
+    "original": "the ONNX file that was converted, fed by Pillow and NumPy as its users feed it",
     "fp32": "the fp32 ONNX file with the engine's preprocessing, not the Keras model itself, for which the project's "
     "folder and the extra keras are needed",
 }
-_NAMES = {"keras": "Keras", "fp32": "fp32"}
+_NAMES = {"keras": "Keras", "original": "original", "fp32": "fp32"}
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "Segoe UI", sans-serif; color: #23272e; background: #fff; margin: 2.5rem auto;

@@ -2,20 +2,25 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from convert.errors import ConvertError
 from convert.keras.project import read_project
-from convert.model_folder import record_parity, replace_file
+from convert.model_folder import KIND, record_parity, replace_file
 from convert.parity.comparison import THRESHOLD, Comparison, compare
 from convert.parity.keras_reference import has_keras, keras_scores
 from convert.parity.report import report
 from convert.pictures import Pictures, Progress
+from convert.taggers.original import open_original, sigmoid
+from convert.taggers.source import model_file
 from engine.errors import first_line
+from engine.families import traits_of
 from engine.model.folder import Model, Precision, check_file, open_model, sha256_of
 from engine.model.onnx_runtime import import_onnxruntime
 from engine.types import Row, Scores
@@ -36,7 +41,8 @@ def verify(
     """Compares on up to `count` pictures of `folder`; writes the verdicts to model.json and the page parity.html.
 
     The reference is the Keras model of `project_dir` with DeepDanbooru's own preprocessing, where the extra `keras` is
-    installed; else the folder's fp32, which then gets no verdict itself. Memory: one model and one picture at a time,
+    installed, or the ONNX file of `project_dir` fed as its users feed it; else the folder's fp32, which then gets no
+    verdict itself. Memory: one model and one picture at a time,
     and float32 [pictures, tags] for each precision.
 
     Raises:
@@ -44,10 +50,10 @@ def verify(
         ModelError: the model folder is not whole.
     """
     model = open_model(model_dir)
-    source = _keras_file(model, project_dir) if project_dir else None
-    keras = source if has_keras() else None
-    names = [name for name in model.precisions if keras or name != "fp32"]
-    if not names or not (keras or "fp32" in model.precisions):
+    source = _source_file(model, project_dir) if project_dir else None
+    original = source if is_tagger_model(model) or has_keras() else None
+    names = [name for name in model.precisions if original or name != "fp32"]
+    if not names or not (original or "fp32" in model.precisions):
         raise ConvertError(
             f"{model_dir} holds only {', '.join(model.precisions)}, and there is nothing to hold it against: give the "
             "original's folder with --project and install the extra keras (pip install 'deepdanbooru-engine[keras]')."
@@ -55,7 +61,9 @@ def verify(
     pictures = Pictures(folder, count, model.preprocessing)
     paths, scores = _all_scores(model, pictures, progress)
     reference = (
-        _original(keras, model, paths, pictures.unread, progress) if keras else _Reference(scores.pop("fp32"), 0, ())
+        _original(original, model, paths, pictures.unread, progress)
+        if original
+        else _Reference(scores.pop("fp32"), 0, ())
     )
     expected = reference.scores
     readable = np.asarray(np.isfinite(expected).all(axis=1))
@@ -70,7 +78,7 @@ def verify(
         undecoded=reference.undecoded,
         missed=reference.missed,
         threshold=threshold,
-        reference="keras" if keras else "fp32",
+        reference=("original" if is_tagger_model(model) else "keras") if original else "fp32",
         expected=expected,
         scores=scores,
         parity={
@@ -82,10 +90,22 @@ def verify(
     return found
 
 
-def _keras_file(model: Model, project_dir: Path) -> Path:
-    """The Keras file of the project (or that file itself), if the model folder was made of it."""
-    source = project_dir if project_dir.is_file() else read_project(project_dir).model
-    if sha256_of(source) != model.sha256:
+def is_tagger_model(model: Model) -> bool:
+    """Whether the model folder was made of an ONNX file."""
+    return model.preprocessing.kind != KIND
+
+
+def _source_file(model: Model, project_dir: Path) -> Path:
+    """The model file of the project (or that file itself), if the model folder was made of it."""
+    if is_tagger_model(model):
+        from convert.taggers.graph import read_graph  # here, so that --help does not need onnx
+
+        source = model_file(project_dir)
+        sha256 = read_graph(source).sha256
+    else:
+        source = project_dir if project_dir.is_file() else read_project(project_dir).model
+        sha256 = sha256_of(source)
+    if sha256 != model.sha256:
         raise ConvertError(
             f"{source} is not what {model.folder} was made of (its SHA-256 is another): give the project that was."
         )
@@ -106,6 +126,10 @@ def _original(
     """What the original makes of the pictures, and which of the files that the engine cannot read it can."""
     size = model.preprocessing.height, model.preprocessing.width
     files = [*paths, *unread]
+    if is_tagger_model(model):
+        scores = _tagger_scores(file, model, files, progress)
+        missed = tuple(path for path, row in zip(unread, scores[len(paths) :], strict=True) if np.isfinite(row).all())
+        return _Reference(scores[: len(paths)], 0, missed)
     done = itertools.count(1)
     progress("Keras", 0, len(files))
     scores, undecoded = keras_scores(
@@ -113,6 +137,22 @@ def _original(
     )
     missed = tuple(path for path, row in zip(unread, scores[len(paths) :], strict=True) if np.isfinite(row).all())
     return _Reference(scores[: len(paths)], undecoded, missed)
+
+
+def _tagger_scores(file: Path, model: Model, files: Sequence[Path], progress: Progress) -> Scores:
+    """What the original ONNX file gives, float32 [files, tags]; NaN where Pillow does not read the picture."""
+    from convert.taggers.graph import output_for, read_graph
+
+    traits = traits_of(model.preprocessing)
+    output = output_for(read_graph(file), len(model.tags))
+    run = open_original(file, output, traits, (model.preprocessing.height, model.preprocessing.width))
+    scores = np.full((len(files), len(model.tags)), np.nan, np.float32)
+    for number, path in enumerate(files):
+        with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises
+            raw = run(path.read_bytes())
+            scores[number] = sigmoid(raw) if traits.logits else raw
+        progress("original", number + 1, len(files))
+    return scores
 
 
 def _all_scores(model: Model, pictures: Pictures, progress: Progress) -> tuple[list[Path], dict[str, Scores]]:

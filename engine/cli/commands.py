@@ -55,7 +55,10 @@ COMMANDS = {
         "engine.cli.doctor", "doctor", "Check machine, model, device, storage, API and token before a long run."
     ),
     "convert": Command(
-        "convert.cli", "main", "Turn a DeepDanbooru project (Keras .h5) into a model folder.", extra="convert"
+        "convert.cli",
+        "main",
+        "Turn a DeepDanbooru project (Keras .h5) or an ONNX tagger into a model folder.",
+        extra="convert",
     ),
     "verify": Command(
         "convert.cli",

@@ -36,7 +36,6 @@ from engine.stages.ticket import Entries
 from engine.types import FileState, Media, Outcome, Tagged
 
 FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")
-THRESHOLD = 0.5
 
 
 @options(RunConfig, "model", *FLAGS)
@@ -60,7 +59,7 @@ def tag(
             catalogue=FileList(files),
             storage=LocalFiles(),
             family=family,
-            select=family.selection(model.tags, model.categories, settings.threshold or THRESHOLD),
+            select=family.selection(model.tags, model.categories, settings.threshold),
             session=open_session(model, precision, session_config(settings)),
             books=printer,
         )

@@ -4,7 +4,7 @@ This is the only reader; `convert.model_folder` is the only writer.
 
     model.json              the manifest
     tags.csv                index,tag,category in the order of the model's outputs
-    model.<precision>.onnx  one for each precision
+    model.<precision>.onnx  one for each precision; some have their weights beside them, in model.<precision>.onnx.data
 """
 
 import csv
@@ -35,12 +35,14 @@ class Precision:
         file: the ONNX file.
         sha256: of that file, in hex.
         verdict: `pass`, `fail`, or None if it was never verified.
+        data: the files beside it that hold its weights, each with its SHA-256; most models have none.
     """
 
     name: str
     file: Path
     sha256: str
     verdict: str | None
+    data: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +125,17 @@ def sha256_of(path: Path) -> str:
 
 
 def check_file(precision: Precision) -> None:
-    """Raise `ModelError` unless the ONNX file is the one its manifest describes. Reads the file, see `sha256_of`."""
-    try:
-        found = sha256_of(precision.file)
-    except OSError as error:
-        raise ModelError(f"the model file {precision.file} cannot be read: {error.strerror}; convert again") from error
-    if found != precision.sha256:
-        raise ModelError(
-            f"the model file {precision.file} is not the one its model.json describes (SHA-256 {found[:12]}… not "
-            f"{precision.sha256[:12]}…): it was changed or copied half; convert again"
-        )
+    """Raise `ModelError` unless the files are those that the manifest describes. Reads them all, see `sha256_of`."""
+    for file, sha256 in ((precision.file, precision.sha256), *precision.data):
+        try:
+            found = sha256_of(file)
+        except OSError as error:
+            raise ModelError(f"the model file {file} cannot be read: {error.strerror}; convert again") from error
+        if found != sha256:
+            raise ModelError(
+                f"the model file {file} is not the one its model.json describes (SHA-256 {found[:12]}… not "
+                f"{sha256[:12]}…): it was changed or copied half; convert again"
+            )
 
 
 @contextmanager
@@ -154,7 +157,11 @@ def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], cate
         )
     precisions = {
         name: Precision(
-            name, folder / Path(entry["file"]).name, entry["sha256"], (entry.get("parity") or {}).get("verdict")
+            name,
+            folder / Path(entry["file"]).name,
+            entry["sha256"],
+            (entry.get("parity") or {}).get("verdict"),
+            tuple((folder / Path(file).name, sha256) for file, sha256 in entry.get("data", {}).items()),
         )
         for name, entry in content["precisions"].items()
     }
@@ -165,7 +172,11 @@ def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], cate
         project=content["project"],
         sha256=content["source"]["sha256"],
         preprocessing=Preprocessing(
-            content["preprocessing"]["kind"], int(shape["height"]), int(shape["width"]), str(dtype)
+            content["preprocessing"]["kind"],
+            int(shape["height"]),
+            int(shape["width"]),
+            str(dtype),
+            tuple((name, value) for name, value in content["preprocessing"].items() if name != "kind"),
         ),
         tags=tags,
         categories=categories,

@@ -95,10 +95,7 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
     """
     header = probe(data, key)
     size = f"{header.width} x {header.height} pixels"
-    if header.width * header.height > max_pixels or max(header.width, header.height) > _MAX_SIDE:
-        raise Undecodable(
-            f"{size} are more than the limit of {max_pixels:,} (and {_MAX_SIDE:,} a side): raise it with --max-pixels"
-        )
+    check_size(header, max_pixels)
     try:
         rgb = DECODERS[header.format].decode(data)
     except MediumError:
@@ -110,6 +107,15 @@ def decode(data: bytes, key: str = "", *, max_pixels: int = MAX_PIXELS) -> Rgb:
     if rgb.shape != (header.height, header.width, 3) or rgb.dtype != np.uint8:
         raise Undecodable(f"broken {header.format}: decoded to {rgb.shape} of {rgb.dtype} instead of {size}")
     return np.ascontiguousarray(rgb)
+
+
+def check_size(header: Header, max_pixels: int) -> None:
+    """Raises `Undecodable` for a picture that is too large."""
+    if header.width * header.height > max_pixels or max(header.width, header.height) > _MAX_SIDE:
+        raise Undecodable(
+            f"{header.width} x {header.height} pixels are more than the limit of {max_pixels:,} (and {_MAX_SIDE:,} a "
+            "side): raise it with --max-pixels"
+        )
 
 
 def is_memory_shortage(error: BaseException) -> bool:

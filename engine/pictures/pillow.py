@@ -67,7 +67,12 @@ def heif_size(data: bytes) -> tuple[int, int]:
 
 
 def heif(data: bytes) -> Rgb:
-    return to_rgb(_heif(data).to_pillow())
+    return to_rgb(open_heif(data))
+
+
+def open_heif(data: bytes) -> Image.Image:
+    """The decoded picture, upright."""
+    return _heif(data).to_pillow()
 
 
 def _heif(data: bytes) -> "HeifFile":

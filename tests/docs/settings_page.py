@@ -78,6 +78,8 @@ def type_of(field: FieldInfo) -> tuple[Any, str]:
         annotation = next(one for one in get_args(annotation) if one is not types.NoneType)
     if get_origin(annotation) is Literal:
         return str, ", ".join(get_args(annotation))
+    if get_origin(annotation) is Annotated and get_args(annotation)[0] is str:
+        return str, "text"
     if get_origin(annotation) is Annotated or any(isinstance(it, BeforeValidator) for it in field.metadata):
         return int, "size"
     if any(getattr(it, "pattern", None) for it in field.metadata):

@@ -16,7 +16,7 @@ def model(tiny_model: Path) -> Model:
     return open_model(tiny_model)
 
 
-def wanted(model: Model, threshold: float = 0.5) -> dict[str, str]:
+def wanted(model: Model, threshold: str = "0.5") -> dict[str, str]:
     return fingerprint(model, Fixed(model.precision(None), threshold))
 
 
@@ -42,7 +42,7 @@ def test_a_ledger_that_knows_no_tags_learns_them(model: Model, tmp_path: Path) -
     with Ledger(tmp_path / "ledger.db") as ledger:
         hold(ledger, before)
         with pytest.raises(LedgerError, match="threshold"):
-            hold(ledger, wanted(model, 0.7))
+            hold(ledger, wanted(model, "0.7"))
         assert ledger.meta("tags") is None
         hold(ledger, wanted(model))
         assert ledger.meta("tags") == model.tags_sha256

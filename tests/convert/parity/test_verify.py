@@ -200,7 +200,7 @@ def test_what_only_one_of_the_two_reads_is_told(
     render(tmp_path / "all", 10, seed=9005, formats=("png",))
     lost, changed = sorted((tmp_path / "all").rglob("*.png"))[:2]
     rewrite(changed, ".tiff")
-    monkeypatch.setattr("convert.pictures.read", lambda path: None if path == lost else read(path))
+    monkeypatch.setattr("convert.pictures.read", lambda path, family: None if path == lost else read(path, family))
     assert verify_main([str(model), str(tmp_path / "all"), "--project", str(DEMO)]) == 0
     said = capsys.readouterr().out
     assert "TensorFlow does not decode 1 of them" in said

@@ -15,7 +15,7 @@ from tests.support.pipelines import Catalogue, Wrapped, build, draw
 
 PICTURES = [f"{i:02}.png" for i in range(12)]
 
-DECODE = "engine.families.deepdanbooru.decode"
+DECODE = "engine.families.family.decode"
 
 
 @pytest.fixture

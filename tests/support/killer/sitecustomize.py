@@ -3,10 +3,10 @@
 import os
 import signal
 
-from engine.families.deepdanbooru import DeepDanbooru
+from engine.families.family import Family
 from tests.support.runs import KILLS
 
-_decode = DeepDanbooru.decode
+_decode = Family.decode
 
 
 def decode(self, data, key, *, max_pixels):
@@ -17,4 +17,4 @@ def decode(self, data, key, *, max_pixels):
     return _decode(self, data, key, max_pixels=max_pixels)
 
 
-DeepDanbooru.decode = decode  # type: ignore[method-assign]
+Family.decode = decode  # type: ignore[method-assign]
