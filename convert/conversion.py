@@ -11,7 +11,7 @@ from convert.keras.h5 import KerasModel
 from convert.keras.network import parse_network
 from convert.keras.open import open_keras
 from convert.keras.project import Project, model_alone, read_project
-from convert.model_folder import Manifest, add_precision, finish, manifest_for, preprocessing_of, staged
+from convert.model_folder import Manifest, add_precision, finish, manifest_for, note_features, preprocessing_of, staged
 from convert.onnx.export import Export, export
 from convert.onnx.fallback import export_with_tf2onnx, outputs_of
 from convert.onnx.int8 import EXPORTER, INT8, quantise
@@ -85,12 +85,13 @@ def convert(
         exports = {precision: _export(model, rows, precision) for precision in _direct(precisions)}
         for made in exports.values():
             _check_outputs(project, made.outputs, source_sha256)
+        made = next(iter(exports.values()))
         with staged(model_dir, keep=not overwrite) as folder:
             sizes = {p: _write(folder, manifest, project, p, made) for p, made in exports.items()}
             if pictures:
                 sizes[INT8] = _write_int8(folder, manifest, pictures, progress)
+            note_features(manifest, made.features, sizes)
             finish(folder, manifest, project)
-    made = next(iter(exports.values()))
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
     return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration, rows)
 

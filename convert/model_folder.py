@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -68,7 +68,20 @@ def manifest_for(
     there = found.sha256, found.preprocessing, found.tags, found.categories
     if there != (source_sha256, preprocessing_of(fresh), project.tags, project.categories):
         raise ConvertError(f"{folder} holds another model: give --overwrite to replace it, or name another folder.")
-    return fresh | {"precisions": dict(found.manifest["precisions"])}
+    return fresh | {key: found.manifest[key] for key in ("features", "precisions") if key in found.manifest}
+
+
+def note_features(manifest: Manifest, size: int | None, written: Collection[str]) -> None:
+    """Names the output `features` in the manifest if every file has it: those written now, and those that stay.
+
+    Args:
+        manifest: changed in place.
+        size: how long the vector is in the files written now; None if they give none.
+        written: the precisions of these files.
+    """
+    before = manifest.pop("features", None)
+    if size and (before or {*manifest["precisions"]} <= {*written}):
+        manifest["features"] = {"output": "features", "size": size}
 
 
 def add_precision(

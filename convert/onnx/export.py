@@ -17,6 +17,7 @@ from convert.keras.network import Layer, Network, declared_input
 from convert.onnx.activations import IN_UNIT_RANGE
 from convert.onnx.builder import GraphBuilder, Value
 from convert.onnx.fold import foldable
+from convert.onnx.head import add_features, averaged_first
 from convert.onnx.layers import LAYERS
 from convert.onnx.translation import Translation
 from convert.onnx.writer import Weight, write_onnx
@@ -34,6 +35,7 @@ class Export:
     Attributes:
         exporter: what made it: `direct` (this module) or `tf2onnx` (`convert.onnx.fallback`).
         outputs: how many scores a picture has; None if that is known only when it is written.
+        features: how long the feature vector of a picture is; None if the file gives none.
         layers: Keras layers it was made from.
         parameters: weights, counted as Keras does.
         gflop: billions of floating-point operations a picture (two for each multiply-accumulate); None if unknown.
@@ -42,6 +44,7 @@ class Export:
 
     exporter: str
     outputs: int | None
+    features: int | None
     layers: int
     parameters: int
     gflop: float | None
@@ -51,13 +54,14 @@ class Export:
 def export(model: KerasModel, network: Network, rows: Preprocessing, precision: str) -> Export:
     """Translates `network` for the rows that the engine makes of pictures.
 
-    The graph takes `pixels`, [N, height, width, 3] RGB of the rows' dtype, and gives `scores`, float32 [N, outputs].
+    The graph takes `pixels`, [N, height, width, 3] RGB of the rows' dtype, and gives `scores`, float32 [N, outputs],
+    and where there is such a thing (`head.add_features`) `features`, float32 [N, features].
     Under fp16 everything between the division by white and the last activation is float16.
     """
     with _naming(model.path):
         _check_scores(network)
     graph = GraphBuilder(np.dtype(PRECISIONS[precision]))
-    to = Translation(model, graph, foldable(network), network.output)
+    to = Translation(model, graph, foldable(network), averaged_first(network), network.output)
     values: dict[str, Value] = {}
     for layer in network.layers:
         graph.scope = layer.name
@@ -66,13 +70,15 @@ def export(model: KerasModel, network: Network, rows: Preprocessing, precision: 
     scores = to.widen(network.layers[-1], values[network.output])
     if len(scores.shape) != 1:
         raise ConvertError(f"{model.path}: the model gives {scores.shape} for a picture, not one score for each tag.")
+    features = add_features(graph, scores)
     return Export(
         exporter="direct",
         outputs=scores.shape[0],
+        features=features.shape[0] if features else None,
         layers=len(network.layers),
         parameters=to.parameters,
         gflop=2e-9 * graph.macs,
-        write=partial(write_onnx, graph=_closed(graph, scores, rows), weights=graph.weights),
+        write=partial(write_onnx, graph=_closed(graph, scores, features, rows), weights=graph.weights),
     )
 
 
@@ -124,13 +130,16 @@ def _check_scores(network: Network) -> None:
         )
 
 
-def _closed(graph: GraphBuilder, scores: Value, rows: Preprocessing) -> onnx.GraphProto:
-    """The graph with its input and output declared; it holds no weights."""
+def _closed(graph: GraphBuilder, scores: Value, features: Value | None, rows: Preprocessing) -> onnx.GraphProto:
+    """The graph with its input and outputs declared, the scores first; it holds no weights."""
+    outputs = {"scores": scores} | ({"features": features} if features else {})
+    names = {value.name: name for name, value in outputs.items()}
     for node in graph.nodes:
-        if node.output[0] == scores.name:
-            node.output[0] = "scores"
+        node.output[0] = names.get(node.output[0], node.output[0])
     pixels = helper.make_tensor_value_info(
         "pixels", helper.np_dtype_to_tensor_dtype(np.dtype(rows.dtype)), ["N", rows.height, rows.width, _CHANNELS]
     )
-    result = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", scores.shape[0]])
-    return helper.make_graph(graph.nodes, "deepdanbooru", [pixels], [result])
+    results = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *value.shape]) for name, value in outputs.items()
+    ]
+    return helper.make_graph(graph.nodes, "deepdanbooru", [pixels], results)

@@ -50,6 +50,7 @@ def export_with_tf2onnx(model: KerasModel, rows: Preprocessing, precision: str, 
     return Export(
         exporter="tf2onnx",
         outputs=None,
+        features=None,
         layers=len(names),
         parameters=parameters,
         gflop=None,

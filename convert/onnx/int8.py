@@ -69,6 +69,8 @@ def quantise(
             calibrate_method=ort.CalibrationMethod.MinMax,
             op_types_to_quantize=list(_QUANTISED),
             nodes_to_exclude=_kept_float(fp32),
+            # The last product's results are logits: 8 bits of them would leave some hundred different scores.
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
     calibration = {"method": "minmax", "pictures": reader.given, "skipped": pictures.skipped}
     return Quantised(sha256_of(target), calibration, onnxruntime.__version__)

@@ -100,6 +100,8 @@ def _conv2d(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     kernel = (*pair(layer, "kernel_size"), channels // groups, filters)
     arrays = to.weights(layer, kernel=kernel, bias=_bias(layer, filters))
     linear = Linear(arrays["kernel"], filters, arrays.get("bias"), to.norm_after(layer, filters))
+    if layer.name in to.averaged_first:
+        return _gemm(_flat(to.graph.op("GlobalAveragePool", [x.name], (channels, 1, 1)), to), to, linear)
     return to.activate(layer, _convolve(layer, x, to, linear, kernel, groups))
 
 
@@ -219,11 +221,16 @@ def _pool(op: str, layer: Layer, inputs: Sequence[Value], to: Translation) -> Va
 
 def _global_pool(op: str, layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:
     (x,) = inputs
+    if layer.inputs[0] in to.averaged_first:
+        return to.graph.reshape(x, (*x.shape, 1, 1)) if layer.config.get("keepdims") else x
     channels, *_ = picture_shape(layer, x)
     pooled = to.graph.op(op, [x.name], (channels, 1, 1))
-    if layer.config.get("keepdims"):
-        return pooled
-    return to.graph.op("Flatten", [pooled.name], (channels,), axis=1)
+    return pooled if layer.config.get("keepdims") else _flat(pooled, to)
+
+
+def _flat(pooled: Value, to: Translation) -> Value:
+    """[channels, 1, 1] -> [channels]."""
+    return to.graph.op("Flatten", [pooled.name], pooled.shape[:1], axis=1)
 
 
 def _zero_padding(layer: Layer, inputs: Sequence[Value], to: Translation) -> Value:

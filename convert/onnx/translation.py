@@ -21,6 +21,7 @@ class Translation:
         model: the open Keras file.
         graph: what was translated so far.
         folds: the batch normalisation to fold into a layer, by that layer's name (`fold.foldable`).
+        averaged_first: convolutions that come after the average over their input (`head.averaged_first`).
         output: name of the model's last layer.
         parameters: weights used so far, counted as Keras does.
         widened: whether the last layer's values are float32 already; the others have the type of the weights.
@@ -29,6 +30,7 @@ class Translation:
     model: KerasModel
     graph: GraphBuilder
     folds: dict[str, Layer]
+    averaged_first: frozenset[str]
     output: str
     parameters: int = 0
     widened: bool = False

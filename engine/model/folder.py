@@ -58,6 +58,7 @@ class Model:
         categories: the category of each tag, in the same order.
         precisions: by name; there is at least one.
         tags_sha256: of tags.csv, in hex.
+        features: how long the output `features` of each ONNX file is, float32 [N, features]; None if there is none.
         manifest: the whole content of model.json, for whoever adds to it.
     """
 
@@ -69,6 +70,7 @@ class Model:
     categories: tuple[str, ...]
     precisions: Mapping[str, Precision]
     tags_sha256: str
+    features: int | None
     manifest: Mapping[str, Any]
 
     @property
@@ -182,6 +184,7 @@ def _model(folder: Path, content: Mapping[str, Any], tags: tuple[str, ...], cate
         categories=categories,
         precisions=precisions,
         tags_sha256=content["tags_sha256"],
+        features=int(features["size"]) if (features := content.get("features")) else None,
         manifest=content,
     )
 

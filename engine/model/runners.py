@@ -40,9 +40,10 @@ class ArrayRunner:
         self._session = session
         self._run_options = run_options
         self._input = session.get_inputs()[0].name
+        self._output = scores_output(session)
 
     def __call__(self, pixels: Pixels) -> Scores:
-        [scores] = self._session.run(None, {self._input: pixels}, self._run_options)
+        [scores] = self._session.run([self._output], {self._input: pixels}, self._run_options)
         return np.asarray(scores, dtype=np.float32)
 
 
@@ -89,8 +90,7 @@ class IoBindingRunner:
         scores = np.zeros((self._shape[0], self._tags), np.float32)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._session.get_inputs()[0].name, pixels)
-        output = self._session.get_outputs()[0].name
-        binding.bind_output(output, "cpu", 0, np.float32, scores.shape, scores.ctypes.data)
+        binding.bind_output(scores_output(self._session), "cpu", 0, np.float32, scores.shape, scores.ctypes.data)
         return _Buffers(binding, pixels, scores)
 
 
@@ -98,3 +98,8 @@ def input_dtype(session: Ort) -> np.dtype[Any]:
     """The dtype of the session's first input. ONNX Runtime writes it as `tensor(uint8)`; its `float` has 32 bits."""
     name: str = session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
     return np.dtype("float32" if name == "float" else name)
+
+
+def scores_output(session: Ort) -> str:
+    """The name of the session's scores: its first output. What else a model gives is not asked for, nor copied."""
+    return str(session.get_outputs()[0].name)

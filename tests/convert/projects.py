@@ -59,3 +59,10 @@ def scores(onnx_file: Path, pixels: np.ndarray) -> np.ndarray:
     dtype = input_dtype(session)
     rows = pixels.astype(dtype) * dtype.type(WHITE[dtype.name] // 255)
     return np.asarray(session.run(["scores"], {"pixels": rows})[0])
+
+
+def outputs(onnx_file: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Every output that the file declares, by name, for rows of its own dtype [n, height, width, 3]."""
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"pixels": rows}), strict=True))

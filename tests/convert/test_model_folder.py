@@ -52,6 +52,7 @@ def test_manifest_says_what_is_there(project: Path, tmp_path: Path, capsys: pyte
         "tags": 11,
         "categories": ["General", "Character", "System"],
         "tags_sha256": digests["tags.csv"],
+        "features": {"output": "features", "size": 32},
     }
     for precision, entry in precisions.items():
         assert entry.pop("versions").keys() == {"onnx", "h5py", "numpy", "deepdanbooru-engine"}
@@ -73,6 +74,21 @@ def test_a_precision_joins_the_folder(project: Path, tmp_path: Path) -> None:
     assert set(after) == set(before) | {"model.fp16.onnx"}
     assert all(after[name] == before[name] for name in before if name != "model.json")
     assert manifest(folder)["precisions"].keys() == {"fp32", "fp16"}  # type: ignore[attr-defined]
+
+
+def test_features_are_named_only_if_every_file_gives_them(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    assert main([str(project), str(folder)]) == 0
+    assert main([str(project), str(folder), "--precision", "fp16"]) == 0
+    assert open_model(folder).features == 32
+    old = manifest(folder)
+    del old["features"]  # a folder of an earlier version
+    (folder / "model.json").write_text(json.dumps(old), encoding="utf-8")
+    assert open_model(folder).features is None
+    assert main([str(project), str(folder), "--precision", "fp16"]) == 0
+    assert open_model(folder).features is None  # fp32 is still the earlier version's
+    assert main([str(project), str(folder), "--precision", "fp16", "--precision", "fp32"]) == 0
+    assert open_model(folder).features == 32
 
 
 def test_the_same_run_gives_the_same_files(project: Path, tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def differences(folder: Path, pictures: Path) -> np.ndarray:
     found = []
     for picture in Pictures(pictures, 40, shape):
         exact = (reference.fit(picture.rgb, shape.height, shape.width) / 255).astype(np.float32)[None]
-        [wanted] = original.run(None, {original.get_inputs()[0].name: exact})
-        [scores] = engine.run(None, {"pixels": picture.row})
+        [wanted] = original.run(["scores"], {original.get_inputs()[0].name: exact})
+        [scores] = engine.run(["scores"], {"pixels": picture.row})
         found.append(np.abs(scores - wanted))
     return np.concatenate(found)
 

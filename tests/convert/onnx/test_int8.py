@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from convert.cli import main
-from tests.convert.projects import DEMO, scores
+from tests.convert.projects import DEMO, outputs, scores
 
 pytestmark = pytest.mark.usefixtures("no_child_process")
 
@@ -38,6 +38,19 @@ def test_input_output_and_meaning_are_those_of_fp32(model: Path) -> None:
     smooth = rng.integers(0, 256, (4, 8, 8, 3)).repeat(16, axis=1).repeat(16, axis=2).astype(np.uint8)
     apart = np.abs(scores(model / "model.fp32.onnx", smooth) - scores(model / "model.int8.onnx", smooth))
     assert apart.mean() < 0.02
+
+
+def test_features_are_those_of_fp32_and_not_rounded_to_8_bits(model: Path) -> None:
+    given = np.random.default_rng(0).integers(0, 65281, (4, 128, 128, 3), np.uint16)
+    fp32, int8 = (outputs(model / f"model.{p}.onnx", given)["features"] for p in ("fp32", "int8"))
+    assert int8.dtype == np.float32
+    assert len(np.unique(int8)) > 256
+    assert np.abs(int8 - fp32).max() < 0.1 * fp32.max()
+
+
+def test_scores_are_not_rounded_to_8_bits(model: Path) -> None:
+    given = np.random.default_rng(0).integers(0, 65281, (40, 128, 128, 3), np.uint16)
+    assert len(np.unique(outputs(model / "model.int8.onnx", given)["scores"])) > 256
 
 
 def test_weights_are_8_bit_for_each_channel_but_the_first_convolution(model: Path) -> None:

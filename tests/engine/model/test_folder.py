@@ -54,9 +54,16 @@ def test_pixels_are_uint8_where_the_manifest_does_not_say(folder: Path) -> None:
         open_model(folder)
 
 
+def test_features_where_the_manifest_names_them(folder: Path) -> None:
+    assert open_model(folder).features == 256
+    edit(folder, lambda m: m.pop("features"))
+    assert open_model(folder).features is None
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (lambda m: m.update(features=4096), r"model\.json cannot be read \(TypeError"),
         (lambda m: m.update(format=2), "newer engine"),
         (lambda m: m.update(tags=49), r"tags\.csv holds 50 tags, model\.json says 49"),
         (lambda m: m.update(precisions={}), "no precision"),

@@ -2,6 +2,7 @@
 
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -23,6 +24,20 @@ def test_bound_buffers_give_the_same_scores(model: Model, fp32: Precision) -> No
     np.testing.assert_allclose(second, expected[::-1], atol=1e-6)
     np.testing.assert_allclose(first, expected, atol=1e-6)  # not the buffer itself
     np.testing.assert_allclose(runner(PIXELS[:2]), expected[:2], atol=1e-6)  # padded
+
+
+def test_only_the_scores_are_asked_for(fp32: Precision) -> None:
+    session = onnxruntime.InferenceSession(fp32.file, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["scores", "features"]
+    asked = []
+
+    def run(names: list[str], *rest: Any) -> Any:
+        asked.append(names)
+        return session.run(names, *rest)
+
+    watched = SimpleNamespace(run=run, get_inputs=session.get_inputs, get_outputs=session.get_outputs)
+    assert ArrayRunner(watched, onnxruntime.RunOptions())(PIXELS).shape == (5, 50)
+    assert asked == [["scores"]]
 
 
 def test_each_thread_has_its_own_buffers(model: Model, fp32: Precision) -> None:
