@@ -33,15 +33,22 @@ class RootWatch:
         with self._lock:
             if self.away == seen and self._looked < (failed if final else failed - self._waits.root_look):
                 self._looked = time.monotonic()
-                if not self._storage.root_alive():
-                    self._wait()
+                if (trouble := self._trouble()) is not None:
+                    self._wait(trouble)
             return self.away != seen
 
-    def _wait(self) -> None:
+    def _trouble(self) -> str | None:
+        try:
+            self._storage.check()
+        except StorageError as error:
+            return str(error)
+        return None
+
+    def _wait(self, trouble: str) -> None:
         self.away += 1
-        self._say("the storage root is not there: waiting for it; nothing is marked as failed")
+        self._say(f"the storage root is not there: waiting for it; nothing is marked as failed ({trouble})")
         while not self._stop.event.wait(self._waits.root_away):
-            if self._storage.root_alive():
+            if self._trouble() is None:
                 self._say("the storage root is back")
                 return
 
@@ -61,6 +68,12 @@ class ReadWatch:
     def begin(self, ticket: Ticket) -> None:
         with self._lock:
             self._reading[threading.current_thread()] = (ticket, time.monotonic())
+
+    def progress(self) -> None:
+        """Some of the file has arrived: the time begins anew."""
+        with self._lock:
+            if reading := self._reading.get(threading.current_thread()):
+                self._reading[threading.current_thread()] = (reading[0], time.monotonic())
 
     def end(self) -> bool:
         """False if the read was given up meanwhile: its result is nobody's any more."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import EngineError, SessionError, StorageError, Unreadable
+from engine.errors import EngineError, Kind, SessionError, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.stages.failure_budget import FailureBudget
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import InFlight, Ticket
+from engine.storage import Reading
 from engine.types import FileState, Media, Outcome
 from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 from tests.support.sessions import ColourSession
@@ -25,15 +26,16 @@ class Root:
     def __init__(self, *alive: bool) -> None:
         self.alive, self.looks = list(alive), 0
 
-    def root_alive(self) -> bool:
+    def check(self) -> None:
         self.looks += 1
-        return self.alive.pop(0) if len(self.alive) > 1 else self.alive[0]
+        if not (self.alive.pop(0) if len(self.alive) > 1 else self.alive[0]):
+            raise StorageError("the folder is empty")
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def open(self, key: str, *, max_bytes: int) -> Reading:
         raise NotImplementedError
 
-    def state(self, key: str) -> FileState | None:
-        return None
+    def state(self, key: str) -> FileState:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_a_network_that_blinks_fails_nothing(library: Path, tmp_path: Path) -> N
     def before(key: str) -> None:
         if key in ("05.png", "25.png") and key not in seen:
             seen.add(key)
-            raise Unreadable("host is down", fleeting=True)
+            raise Unreadable("host is down", Kind.TRANSIENT)
 
     with Ledger(tmp_path / "s.db") as ledger:
         pipeline = build(Catalogue(names(library)), Wrapped(library, before), ledger)
