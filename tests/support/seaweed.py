@@ -3,6 +3,7 @@
 import http.client
 import importlib.metadata
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -87,6 +88,7 @@ class Seaweed:
         """It keeps its connections, takes new ones, and says nothing."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # all its threads stand now
 
     def resume(self) -> None:
         assert self._process

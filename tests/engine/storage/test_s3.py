@@ -306,7 +306,7 @@ def test_a_server_that_is_killed_hung_and_started_again(own_seaweed: Seaweed) ->
                 rounds.release()
                 return
 
-    threads = [threading.Thread(target=reader) for _ in range(4)]
+    threads = [threading.Thread(target=reader, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     own_seaweed.pause()
