@@ -19,6 +19,7 @@ class Reply:
         stall_after: so many bytes of the body, then nothing more until the server ends.
         cut_after: so many bytes of the body, then the connection ends.
         sized: whether the length is told before the body.
+        hang_up: end the connection after the body, without a word of it.
     """
 
     status: int = 200
@@ -28,6 +29,7 @@ class Reply:
     stall_after: int | None = None
     cut_after: int | None = None
     sized: bool = True
+    hang_up: bool = False
 
 
 Rule = Callable[[str, dict[str, str]], Reply | None]
@@ -43,6 +45,7 @@ class FileServer:
         self.files, self.rule = files, rule
         self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path, headers
         self.sent = 0  # bytes of bodies
+        self.connections = 0
         self.ending = threading.Event()
         self._http = _Http(("127.0.0.1", 0), _Call)
         self._http.files = self
@@ -84,6 +87,10 @@ class _Call(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Http
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.files.connections += 1
+
     def do_GET(self) -> None:
         self._serve(with_body=True)
 
@@ -122,7 +129,7 @@ class _Call(BaseHTTPRequestHandler):
                 time.sleep(1 / 20)  # this is the pace that was asked for
         if reply.stall_after is not None:
             server.ending.wait(60)
-        if end < len(reply.body):
+        if end < len(reply.body) or reply.hang_up:
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:

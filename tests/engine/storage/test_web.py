@@ -1,8 +1,9 @@
 """A web server as a storage: what its answers mean, where the token goes, what breaks off."""
 
 import itertools
+import socket
 import ssl
-import threading
+import sys
 import time
 from pathlib import Path
 
@@ -182,18 +183,35 @@ def test_large_files_that_are_left_after_their_beginning_cost_little() -> None:
 def test_a_connection_that_the_server_closed_meanwhile_is_made_again() -> None:
     with FileServer({"/a.jpg": b"a"}) as server:
         storage = open_storage(server.url)
-        closing = Reply(body=b"a", headers={"Connection": "close"})
-        assert read(storage, "a.jpg") == b"a"
-        server.rule = base("/a.jpg", closing)
-        assert [read(storage, "a.jpg") for _ in range(3)] == [b"a"] * 3
-        server.rule = lambda *_: None
-        assert read(storage, "a.jpg") == b"a"
+        for reply in (Reply(body=b"a", headers={"Connection": "close"}), Reply(body=b"a", hang_up=True)):
+            server.rule = base("/a.jpg", reply)
+            assert [read(storage, "a.jpg") for _ in range(5)] == [b"a"] * 5
 
 
 def test_connections_are_kept() -> None:
     with FileServer({f"/{i}.jpg": b"%d" % i for i in range(100)}) as server:
-        before = threading.active_count()
         storage = open_storage(server.url)
         for i in range(100):
             assert read(storage, f"{i}.jpg") == b"%d" % i
-        assert threading.active_count() - before <= 2  # the server has a thread a connection
+            with pytest.raises(Unreadable):
+                read(storage, "none.jpg")
+            assert storage.state(f"{i}.jpg").size == len(f"{i}")
+        assert server.connections == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what a full queue of connections does there")
+def test_an_address_that_gives_no_connection_ends_in_time() -> None:
+    """As behind a firewall that drops what is sent."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        began = time.monotonic()
+        with pytest.raises(StorageError, match=r"gives no connection within .* check host and port") as caught:
+            open_storage(f"http://127.0.0.1:{full.getsockname()[1]}", Access(timeout_s=0.5))
+        for each in waiting:
+            each.close()
+    assert time.monotonic() - began < 8 and caught.value.kind is Kind.AWAY
