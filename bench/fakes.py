@@ -10,7 +10,7 @@ from engine.delivery.entries import entry
 from engine.families.family import Family
 from engine.flow.channels import Meter
 from engine.model.runners import Pixels
-from engine.storage import open_storage
+from engine.storage import Reading, open_storage
 from engine.types import FileState, Media, Rgb, Row, Scores, Tagged
 
 TAGS = tuple(f"tag_{i}" for i in range(100))
@@ -37,16 +37,16 @@ class DistantFolder:
     def __init__(self, folder: Path, latency_s: float = 0.0) -> None:
         self._folder, self._latency_s = open_storage(str(folder)), latency_s
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def open(self, key: str, *, max_bytes: int) -> Reading:
         if self._latency_s:
             time.sleep(self._latency_s)
-        return self._folder.read(key, max_bytes=max_bytes)
+        return self._folder.open(key, max_bytes=max_bytes)
 
-    def state(self, key: str) -> FileState | None:
+    def state(self, key: str) -> FileState:
         return self._folder.state(key)
 
-    def root_alive(self) -> bool:
-        return True
+    def check(self) -> None:
+        pass
 
 
 class BlankFamily(Family):

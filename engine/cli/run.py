@@ -90,7 +90,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         say(f"warning: {sentence}")
     stop = Stop()
     with ExitStack() as stack:
-        storage = open_storage(where.storage)
+        storage = open_storage(where.storage, where.access(settings.read_timeout))
         ledger = stack.enter_context(Ledger(where.state, on_error=stop.set))
         hold_service(ledger, where.service, moved=settings.moved, formerly=where.formerly)
         fixed = choose(ledger, model, settings.precision, settings.threshold)

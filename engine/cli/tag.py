@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from engine.pictures.sniff import PICTURE_SUFFIXES
 from engine.pipeline import Parts, Pipeline
 from engine.stages.source import FileList
 from engine.stages.ticket import Entries
+from engine.storage import Reading
 from engine.types import FileState, Media, Outcome, Tagged
 
 FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")
@@ -96,7 +98,7 @@ def _natural(text: str) -> list[str | int]:
 class LocalFiles:
     """A storage whose keys are paths that the user typed: nothing to guard against."""
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def open(self, key: str, *, max_bytes: int) -> Reading:
         try:
             with Path(key).open("rb") as file:
                 data = file.read(max_bytes + 1)
@@ -104,13 +106,13 @@ class LocalFiles:
             raise Unreadable(f"cannot be read: {error.strerror}") from None
         if len(data) > max_bytes:
             raise Unreadable(f"larger than {max_bytes / 1e6:.0f} MB: --max-file-size raises the limit")
-        return data
+        return Reading(len(data), BytesIO(data).read)
 
-    def state(self, key: str) -> FileState | None:
-        return None
+    def state(self, key: str) -> FileState:
+        raise Unreadable("the state of a file that the user typed is never compared")
 
-    def root_alive(self) -> bool:
-        return True
+    def check(self) -> None:
+        """There is no root."""
 
 
 class Printer:

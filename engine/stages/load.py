@@ -10,14 +10,14 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.config import WAITS, RunConfig, Waits
-from engine.errors import MediumError, NotAPicture, Stopped, Unreadable
+from engine.errors import Kind, MediumError, NotAPicture, Stopped, Unreadable
 from engine.families.family import Family
 from engine.flow.channels import Channel, Meter, Stop, WeightedSemaphore
 from engine.pictures.decode import is_memory_shortage
 from engine.stages.batch import Batcher
-from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import Failed, Ticket
-from engine.storage import Storage
+from engine.storage import Storage, known_state
 from engine.types import Row
 
 Loaded = tuple[Ticket, bytes]
@@ -45,6 +45,7 @@ class Loader:
         batcher: Batcher,
         reads: ReadWatch,
         root: RootWatch,
+        storm: StormWatch,
         config: RunConfig,
         stop: Stop,
         say: Callable[[str], None] = lambda _: None,
@@ -57,6 +58,7 @@ class Loader:
         self._batcher = batcher
         self._reads = reads
         self._root = root
+        self._storm = storm
         self._config = config
         self._stop = stop
         self._say, self._waits = say, waits
@@ -87,6 +89,7 @@ class Loader:
             if not self._reads.end():
                 return False  # the medium has failed, and another thread has taken this one's place
             if isinstance(result, bytes):
+                self._storm.passed()
                 self._loaded.put((ticket, result), self.reading)
                 return True
             if not self._is_worth_another_try(ticket, result, away_before):
@@ -97,7 +100,7 @@ class Loader:
         none."""
         self._reads.begin(ticket)
         with self.reading.working(items=0):
-            state = self._storage.state(ticket.media.storage_url)
+            state = known_state(self._storage, ticket.media.storage_url)
         if not self._reads.end():
             return False
         ticket.looked_at(replaced=state is not None and state != failed.file)
@@ -105,14 +108,19 @@ class Loader:
 
     def _try_to_read(self, key: str) -> bytes | Unreadable:
         try:
-            return self._storage.read(key, max_bytes=self._config.max_file_size)
+            with self._storage.open(key, max_bytes=self._config.max_file_size) as reading:
+                return reading.whole(self._reads.progress)
         except Unreadable as error:  # a copy: the one that was raised holds its callers' variables, and so the ticket
-            return Unreadable(str(error), missing=error.missing, fleeting=error.fleeting)
+            return Unreadable(str(error), error.kind, error.retry_after)
         except MemoryError:
-            return Unreadable("not enough memory to read the file", fleeting=True)
+            return Unreadable("not enough memory to read the file", Kind.TRANSIENT)
 
     def _is_worth_another_try(self, ticket: Ticket, error: Unreadable, away_before: int) -> bool:
         """After a failed read: True to read again now; else the ticket is settled, or waits for its second chance."""
+        if error.kind is Kind.TRANSIENT and self._storm.wait_until_over(error):
+            if self._stop.is_set():
+                raise Stopped
+            return True
         if error.fleeting:
             if self._root.wait_until_there(away_before, final=ticket.last_chance):
                 if self._stop.is_set():
@@ -123,8 +131,8 @@ class Loader:
                     return False
                 ticket.last_chance = True  # too many wait: it has its last chance now
                 return True
-        file = None if error.missing else self._storage.state(ticket.media.storage_url)
-        ticket.fail(str(error), file)
+        lasting = error.kind in (Kind.REFUSED, Kind.DENIED)  # else the next run tries it by itself: no file is noted
+        ticket.fail(str(error), known_state(self._storage, ticket.media.storage_url) if lasting else None)
         return False
 
     def decode(self) -> None:
@@ -140,9 +148,9 @@ class Loader:
             with ticket.decoding():
                 self._decode_into(row, data, key)
         except NotAPicture as error:
-            ticket.skip(str(error), self._storage.state(key))
+            ticket.skip(str(error), known_state(self._storage, key))
         except MediumError as error:
-            ticket.fail(str(error), self._storage.state(key))
+            ticket.fail(str(error), known_state(self._storage, key))
         except MemoryError as error:
             ticket.fail(str(error))  # it is not the file's fault: without its state, the next run tries it again
         else:

@@ -1,11 +1,12 @@
-"""Watching over reads: a storage root that vanished is waited for, a read that hangs is given up."""
+"""Watching over reads: a root that vanished and a storage that fails are waited for, a read that hangs is given up."""
 
 import threading
 import time
 from collections.abc import Callable
 
+from engine.api.backoff import Backoff
 from engine.config import WAITS, Waits
-from engine.errors import StorageError
+from engine.errors import StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.stages.ticket import Ticket
 from engine.storage import Storage
@@ -33,17 +34,69 @@ class RootWatch:
         with self._lock:
             if self.away == seen and self._looked < (failed if final else failed - self._waits.root_look):
                 self._looked = time.monotonic()
-                if not self._storage.root_alive():
-                    self._wait()
+                if (trouble := self._trouble()) is not None:
+                    self._wait(trouble)
             return self.away != seen
 
-    def _wait(self) -> None:
+    def _trouble(self) -> str | None:
+        try:
+            self._storage.check()
+        except StorageError as error:
+            return str(error)
+        return None
+
+    def _wait(self, trouble: str) -> None:
         self.away += 1
-        self._say("the storage root is not there: waiting for it; nothing is marked as failed")
+        self._say(f"the storage root is not there: waiting for it; nothing is marked as failed ({trouble})")
         while not self._stop.event.wait(self._waits.root_away):
-            if self._storage.root_alive():
+            if self._trouble() is None:
                 self._say("the storage root is back")
                 return
+
+
+class StormWatch:
+    """Pauses reading while the storage fails for the moment, read after read: no file is at fault then.
+
+    Readers ask after a read that failed so. From `in_a_row` failures without a success between them on, they wait here.
+    One reader at a time tries again, less and less often (`Backoff`, or what the storage asked for), until a read
+    succeeds. A storm that lasts longer than `Waits.storm_longest` is none: the files are taken for broken then.
+    """
+
+    def __init__(self, in_a_row: int, stop: Stop, say: Callable[[str], None], waits: Waits = WAITS) -> None:
+        self._in_a_row, self._stop, self._say, self._waits = in_a_row, stop, say, waits
+        self._backoff = Backoff(base_s=waits.storm, cap_s=15 * waits.storm)
+        self._lock = threading.Lock()  # held by the one who waits to try again
+        self._count = threading.Lock()
+        self._failures = self._successes = 0  # failures: since the last success
+        self._since: float | None = None  # when it was said
+
+    def passed(self) -> None:
+        """A read succeeded."""
+        with self._count:
+            self._successes += 1
+            self._failures = 0
+            said, self._since = self._since is not None, None
+        if said:
+            self._say("the storage can be read again")
+
+    def wait_until_over(self, error: Unreadable) -> bool:
+        """After a read that failed for the moment: True if it is worth another try, for the storage is at fault."""
+        with self._count:
+            self._failures += 1
+            seen = self._successes
+            if self._failures < self._in_a_row:
+                return False
+            first, self._since = self._since is None, self._since or time.monotonic()
+            attempt, lasts = self._failures - self._in_a_row, time.monotonic() - self._since
+        if lasts > self._waits.storm_longest:
+            return False
+        if first:
+            self._say(f"the storage fails, read after read: reading pauses; nothing is marked as failed ({error})")
+        with self._lock:
+            if self._successes == seen:  # else it is over already
+                delay = max(self._waits.storm, self._backoff.delay(attempt, error.retry_after))
+                self._stop.event.wait(delay)
+        return True
 
 
 class ReadWatch:
@@ -61,6 +114,12 @@ class ReadWatch:
     def begin(self, ticket: Ticket) -> None:
         with self._lock:
             self._reading[threading.current_thread()] = (ticket, time.monotonic())
+
+    def progress(self) -> None:
+        """Some of the file has arrived: the time begins anew."""
+        with self._lock:
+            if reading := self._reading.get(threading.current_thread()):
+                self._reading[threading.current_thread()] = (reading[0], time.monotonic())
 
     def end(self) -> bool:
         """False if the read was given up meanwhile: its result is nobody's any more."""

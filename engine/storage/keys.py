@@ -6,11 +6,12 @@ rules, before any of it reaches a file system.
 
 import os
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import unquote
 
-from engine.errors import Unreadable
+from engine.errors import Kind, Unreadable
 
 T = TypeVar("T")
 
@@ -54,22 +55,67 @@ def key_parts(key: str, *, windows: bool = os.name == "nt") -> tuple[str, ...]:
     return parts
 
 
-def with_spellings(key: str, look: Callable[[str], T]) -> T:
-    """What `look` finds by the key as it is; where it finds nothing, by the key with its percent signs decoded, once.
+def object_name(key: str, most_bytes: int) -> str:
+    """A key as the name of an object, where `\\`, `//`, a leading `/` and `.` are letters like others.
 
     Raises:
-        Unreadable: what `look` raised: for the decoded key, if that is another and the first was `missing`.
+        Unreadable: the key is empty, too long, names a folder, holds a control character, or a `..` that servers and
+            proxies would resolve before they look.
     """
+    parts = key.split("/")
+    if not key or not parts[-1]:
+        raise refused(key, "it names no file")
+    if _CONTROL.search(key):
+        raise refused(key, "it holds a control character")
+    if ".." in re.split(r"[/\\]", key):
+        raise refused(key, "it would leave the storage root")
     try:
-        return look(key)
-    except Unreadable as error:
+        length = len(key.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        raise refused(key, "it is no text that a name can hold") from None
+    if length > most_bytes:
+        raise refused(key, f"it is longer than {most_bytes:,} bytes")
+    return key
+
+
+def plain(key: str) -> str:
+    """The key as a path is usually written: `/` between its parts, none in front, no empty parts and no `.`."""
+    return "/".join(part for part in key.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def spellings(key: str) -> Iterator[str]:
+    """The key as it is, then with its percent signs decoded once, then with its accents composed (NFC) or apart (NFD).
+
+    Macs write file names apart, and nearly all other systems composed.
+    """
+    seen = {key}
+    yield key
+    try:
+        decoded = unquote(key, errors="strict")
+    except UnicodeDecodeError:  # it gives no text
+        decoded = key
+    for other in (decoded, *(unicodedata.normalize(form, key) for form in ("NFC", "NFD"))):
+        if other not in seen:
+            seen.add(other)
+            yield other
+
+
+def first_found(candidates: Iterator[str], look: Callable[[str], T]) -> T:
+    """What `look` finds by the first of the candidates that is there.
+
+    Raises:
+        Unreadable: what `look` raised: for the last candidate, or the first at which it was not `missing` (or denied: a
+            server that may not tell what is missing says so of everything that is).
+    """
+    key = next(candidates)
+    for following in candidates:
         try:
-            decoded = unquote(key, errors="strict")
-        except UnicodeDecodeError:  # it gives no text
-            decoded = key
-        if not error.missing or decoded == key:
-            raise
-    return look(decoded)
+            return look(key)
+        except Unreadable as error:
+            if error.kind not in (Kind.MISSING, Kind.DENIED):
+                raise
+        key = following
+    return look(key)
 
 
 def short(key: str) -> str:

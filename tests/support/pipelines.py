@@ -12,7 +12,7 @@ from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Parts, Pipeline
 from engine.sink import Sink
-from engine.storage import Storage, open_storage
+from engine.storage import Reading, Storage, open_storage
 from engine.types import FileState, Media, Preprocessing
 from tests.support.ledgers import Waiting
 from tests.support.sessions import CATEGORIES, TAGS, ColourSession
@@ -46,15 +46,15 @@ class Wrapped:
     def __init__(self, root: Path, before: Callable[[str], object]) -> None:
         self._storage, self._before = open_storage(str(root)), before
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def open(self, key: str, *, max_bytes: int) -> Reading:
         self._before(key)
-        return self._storage.read(key, max_bytes=max_bytes)
+        return self._storage.open(key, max_bytes=max_bytes)
 
-    def state(self, key: str) -> FileState | None:
+    def state(self, key: str) -> FileState:
         return self._storage.state(key)
 
-    def root_alive(self) -> bool:
-        return self._storage.root_alive()
+    def check(self) -> None:
+        self._storage.check()
 
 
 def build(

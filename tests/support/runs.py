@@ -26,7 +26,9 @@ def urls(server: MediaServer, *, bulk: bool = True) -> list[str]:
     return given + (["--recognition-bulk-url", server.url + BULK] if bulk else [])
 
 
-def command(server: MediaServer, model: Path, storage: Path, state: Path, *more: str, bulk: bool = True) -> list[str]:
+def command(
+    server: MediaServer, model: Path, storage: Path | str, state: Path, *more: str, bulk: bool = True
+) -> list[str]:
     """`engine run` against a service."""
     named = ["--storage", str(storage), "--state", str(state)]
     return [*ENGINE, "run", "--model", str(model), *urls(server, bulk=bulk), *named, *more]

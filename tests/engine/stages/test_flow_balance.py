@@ -6,17 +6,18 @@ stall a run after hours.
 
 import random
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.config import Waits
-from engine.errors import Unreadable
+from engine.errors import Kind, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Pipeline
-from engine.storage import open_storage
+from engine.storage import Reading, open_storage
 from engine.types import FileState, Outcome
 from tests.support.ledgers import outbox
 from tests.support.pipelines import Catalogue, build, draw
@@ -41,7 +42,7 @@ class Trouble:
         self.release = threading.Event()
         self.hung: set[str] = set()
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def open(self, key: str, *, max_bytes: int) -> Reading:
         number = int(key.removesuffix(".png"))
         with self._lock:
             dice = self._chance.random()
@@ -49,9 +50,9 @@ class Trouble:
                 self._away = 3
             if self._away:
                 raise (
-                    Unreadable("no such file", missing=True)
+                    Unreadable("no such file", Kind.MISSING)
                     if dice < 0.5
-                    else Unreadable("host is down", fleeting=True)
+                    else Unreadable("host is down", Kind.TRANSIENT)
                 )
             hangs = 0.3 < dice < 0.302 and self._hangs > 0
             self._hangs -= hangs
@@ -59,20 +60,21 @@ class Trouble:
             self.hung.add(key)
             self.release.wait(60)
         if number % 7 == 0 or dice > 0.97:  # there for good, or only at a second look
-            raise Unreadable("no such file", missing=True)
+            raise Unreadable("no such file", Kind.MISSING)
         if number % 11 == 0:
             raise Unreadable("permission denied")
         if number % 13 == 0:
-            return b"no picture"
-        return self._storage.read(f"{number % 8}.png", max_bytes=max_bytes)
+            return Reading(10, BytesIO(b"no picture").read)
+        return self._storage.open(f"{number % 8}.png", max_bytes=max_bytes)
 
-    def state(self, key: str) -> FileState | None:
+    def state(self, key: str) -> FileState:
         return FileState(1, 1.0)
 
-    def root_alive(self) -> bool:
+    def check(self) -> None:
         with self._lock:
             self._away = max(0, self._away - 1)
-            return not self._away
+            if self._away:
+                raise StorageError("the host is down")
 
 
 class Consumer:

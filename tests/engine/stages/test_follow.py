@@ -189,7 +189,7 @@ def test_failed_files_are_looked_at_after_the_sweep_by_all_readers_at_once(libra
     said: list[str] = []
 
     class Slow(Wrapped):
-        def state(self, key: str) -> FileState | None:
+        def state(self, key: str) -> FileState:
             looks.append(len(catalogue.starts))
             readers.wait(10)  # it breaks, and ends the run, unless four look at the same time
             return super().state(key)

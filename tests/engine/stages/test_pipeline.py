@@ -14,7 +14,7 @@ from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.pipeline import Pipeline
 from engine.stages.load import SMALLEST
-from engine.storage import open_storage
+from engine.storage import Reading, open_storage
 from engine.types import FileState, Outcome, Tagged
 from tests.support.ledgers import Waiting, outbox, tags
 from tests.support.pipelines import QUICK, Catalogue, build
@@ -101,15 +101,15 @@ def test_a_file_that_appears_late_gets_its_second_chance(library: Path, tmp_path
     asked: list[str] = []
 
     class Late:
-        def read(self, key: str, *, max_bytes: int) -> bytes:
+        def open(self, key: str, *, max_bytes: int) -> Reading:
             asked.append(key)
-            return storage.read("nowhere.png" if asked.count(key) == 1 else key, max_bytes=max_bytes)
+            return storage.open("nowhere.png" if asked.count(key) == 1 else key, max_bytes=max_bytes)
 
-        def state(self, key: str) -> FileState | None:
+        def state(self, key: str) -> FileState:
             return storage.state(key)
 
-        def root_alive(self) -> bool:
-            return True
+        def check(self) -> None:
+            pass
 
     with Ledger(tmp_path / "s.db") as ledger:
         pipeline = build(Catalogue(["00.png"]), Late(), ledger)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import EngineError, SessionError, StorageError, Unreadable
+from engine.errors import EngineError, Kind, SessionError, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.stages.failure_budget import FailureBudget
 from engine.stages.storage_watch import ReadWatch, RootWatch
 from engine.stages.ticket import InFlight, Ticket
+from engine.storage import Reading
 from engine.types import FileState, Media, Outcome
 from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 from tests.support.sessions import ColourSession
@@ -25,15 +26,16 @@ class Root:
     def __init__(self, *alive: bool) -> None:
         self.alive, self.looks = list(alive), 0
 
-    def root_alive(self) -> bool:
+    def check(self) -> None:
         self.looks += 1
-        return self.alive.pop(0) if len(self.alive) > 1 else self.alive[0]
+        if not (self.alive.pop(0) if len(self.alive) > 1 else self.alive[0]):
+            raise StorageError("the folder is empty")
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def open(self, key: str, *, max_bytes: int) -> Reading:
         raise NotImplementedError
 
-    def state(self, key: str) -> FileState | None:
-        return None
+    def state(self, key: str) -> FileState:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_a_network_that_blinks_fails_nothing(library: Path, tmp_path: Path) -> N
     def before(key: str) -> None:
         if key in ("05.png", "25.png") and key not in seen:
             seen.add(key)
-            raise Unreadable("host is down", fleeting=True)
+            raise Unreadable("host is down", Kind.TRANSIENT)
 
     with Ledger(tmp_path / "s.db") as ledger:
         pipeline = build(Catalogue(names(library)), Wrapped(library, before), ledger)
@@ -314,3 +316,75 @@ def test_more_missing_files_than_there_are_places_do_not_block_the_flow(tmp_path
         pipeline.run()
         assert pipeline.tally.failed == 60 and pipeline.tally.images == 1
         assert pipeline.in_flight.places.taken == ledger.counts()[Outcome.OUTBOX] == 1
+
+
+class Storm:
+    """Fails so many reads, one after the other, as an overloaded storage does; then all is well."""
+
+    def __init__(self, reads: int, begins_at: str = "10.png") -> None:
+        self._left, self._begins_at, self._began = reads, begins_at, False
+        self._lock = threading.Lock()
+        self.asked = 0
+
+    def __call__(self, key: str) -> None:
+        with self._lock:
+            self._began |= key == self._begins_at
+            if self._began and self._left:
+                self._left -= 1
+                self.asked += 1
+                raise Unreadable("503 SlowDown", Kind.TRANSIENT)
+
+
+STORMY = replace(QUICK, storm=0.002)
+
+
+def test_a_storm_of_errors_fails_nothing(library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    storage = Wrapped(library, Storm(60))
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), storage, ledger, say=said.append, waits=STORMY, read_threads=4, max_failures="0"
+        )
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert [sentence.split(":")[0] for sentence in said] == [
+        "the storage fails, read after read", "the storage can be read again"
+    ]  # fmt: skip
+    assert "503 SlowDown" in said[0]
+
+
+def test_a_few_files_that_cannot_be_read_are_no_storm(library: Path, tmp_path: Path) -> None:
+    def before(key: str) -> None:
+        if key in ("03.png", "31.png"):
+            raise Unreadable("input/output error", Kind.TRANSIENT)
+
+    said: list[str] = []
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, say=said.append, waits=STORMY, read_threads=4
+        )
+        pipeline.run()
+        assert (pipeline.tally.images, pipeline.tally.failed, said) == (38, 2, [])
+        build(Catalogue(names(library)), library, ledger).run()  # the next run tries them without being told to
+        assert ledger.counts()[Outcome.OUTBOX] == 40
+
+
+def test_a_storm_without_an_end_is_taken_for_broken_files(library: Path, tmp_path: Path) -> None:
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(STORMY, storm_longest=0.05)
+        pipeline = build(Catalogue(names(library)), Wrapped(library, Storm(10**9)), ledger, waits=waits, read_threads=4)
+        pipeline.run()
+        assert pipeline.tally.images + pipeline.tally.failed == 40 and pipeline.tally.failed > 0
+
+
+def test_a_storm_ends_with_the_run(library: Path, tmp_path: Path) -> None:
+    stop = Stop()
+    waits = replace(STORMY, storm=60.0)
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, Storm(10**9)), ledger, stop,
+            say=lambda _: stop.set(), waits=waits, read_threads=4,
+        )  # fmt: skip
+        began = time.monotonic()
+        pipeline.run()
+        assert time.monotonic() - began < 10

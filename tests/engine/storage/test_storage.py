@@ -1,5 +1,6 @@
 """Keys against real folders: what is read, what is refused, and that nothing outside of the root is ever read."""
 
+import errno
 import importlib
 import json
 import os
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StorageError, Unreadable
-from engine.storage import FOLDER, STORAGES, Storage, open_storage
-from engine.storage.folder import FolderStorage, _extended
-from engine.storage.keys import key_parts, with_spellings
+from engine.errors import Kind, StorageError, Unreadable
+from engine.storage import FOLDER, STORAGES, Storage, _refuse_unmounted_share, known_state, open_storage
+from engine.storage.folder import FolderStorage, _extended, _kind
+from engine.storage.keys import first_found, key_parts, spellings
 
 SECRET = b"outside of the root"
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file names or links")
@@ -30,7 +31,8 @@ def root(tmp_path):
 
 
 def read(root, key, max_bytes=1000):
-    return open_storage(str(root)).read(key, max_bytes=max_bytes)
+    with open_storage(str(root)).open(key, max_bytes=max_bytes) as reading:
+        return reading.whole()
 
 
 @pytest.mark.parametrize(
@@ -121,21 +123,21 @@ def test_a_file_is_looked_at_by_the_spelling_that_reads_it(root):
     (root / "a b.jpg").write_bytes(b"decoded")
     state = open_storage(str(root)).state("a%20b.jpg")
     assert state and state.size == len(b"decoded")
-    assert open_storage(str(root)).state("a%20c.jpg") is None
-    assert open_storage(str(root)).state("%2e%2e/secret.jpg") is None
+    assert known_state(open_storage(str(root)), "a%20c.jpg") is None
+    assert known_state(open_storage(str(root)), "%2e%2e/secret.jpg") is None
 
 
-@pytest.mark.parametrize("missing", [True, False])
-def test_only_a_missing_file_has_another_spelling(missing):
+@pytest.mark.parametrize("kind", Kind)
+def test_only_a_missing_file_has_another_spelling(kind):
     asked = []
 
     def look(key):
         asked.append(key)
-        raise Unreadable("says no", missing=missing)
+        raise Unreadable("says no", kind)
 
     with pytest.raises(Unreadable, match="says no"):
-        with_spellings("a%20b", look)
-    assert asked == (["a%20b", "a b"] if missing else ["a%20b"])
+        first_found(spellings("a%20b"), look)
+    assert asked == (["a%20b", "a b"] if kind in (Kind.MISSING, Kind.DENIED) else ["a%20b"])
 
 
 @pytest.mark.parametrize("key", ["ab/two.jpg", "cd/one.jpg", "ab/one.jpg/three.jpg"])
@@ -214,7 +216,8 @@ def test_no_descriptor_is_left_open(root):
     def attempt():
         for key in ("ab/one.jpg", "ab", "no", "loop", "ab/one.jpg/x"):
             try:
-                storage.read(key, max_bytes=2)
+                with storage.open(key, max_bytes=2) as reading:
+                    reading.whole()
             except Unreadable:
                 continue
 
@@ -228,31 +231,62 @@ def test_no_descriptor_is_left_open(root):
 def test_an_unknown_scheme_is_told_with_the_known_ones(root):
     with pytest.raises(StorageError) as caught:
         open_storage(root)
-    assert str(caught.value) == (f"the storage {root} is of an unknown kind: give a folder or s3://bucket/prefix")
+    assert str(caught.value) == (
+        f"the storage {root} is of an unknown kind: give a folder, s3://bucket/prefix or https://host/path"
+    )
 
 
-@pytest.mark.parametrize("root", ["D:/pictures", "D://pictures", "\\\\NAS\\share", "re:zero"])
+@pytest.mark.parametrize(
+    ("root", "instead"), [("gs://bucket", "AWS_ENDPOINT_URL=https://storage.googleapis.com"), ("az://x/y", "mount it")]
+)
+def test_what_can_be_read_in_another_way_is_said(root, instead):
+    with pytest.raises(StorageError, match=instead):
+        open_storage(root)
+
+
+@pytest.mark.parametrize(
+    ("root", "folder"),
+    [
+        ("smb://nas/media/bucket", "/mnt/media/bucket"),
+        ("SMB://user:secret@nas/media", "/mnt/media"),
+        ("\\\\NAS\\media\\bucket\\sub", "/mnt/media/bucket/sub"),
+        ("//nas/media/bucket", "/mnt/media/bucket"),
+    ],
+)
+@posix
+def test_a_share_of_windows_is_told_how_to_be_mounted(root, folder):
+    with pytest.raises(StorageError) as caught:
+        open_storage(root)
+    host = "NAS" if "NAS" in root else "nas"
+    assert f"mount -t cifs //{host}/media /mnt/media -o ro" in str(caught.value)
+    assert f"then give {folder};" in str(caught.value)
+    assert "container" in str(caught.value) and "-v /mnt/media:/mnt/media:ro" in str(caught.value)
+    assert caught.value.kind is Kind.MISCONFIGURED
+
+
+def test_windows_takes_its_own_spelling_of_a_share():
+    _refuse_unmounted_share("\\\\NAS\\media\\bucket", windows=True)
+    _refuse_unmounted_share("//NAS/media/bucket", windows=True)
+    with pytest.raises(StorageError) as caught:
+        _refuse_unmounted_share("smb://nas/media/bucket/sub", windows=True)
+    assert str(caught.value).endswith("write it as \\\\nas\\media\\bucket\\sub")
+
+
+@pytest.mark.parametrize("root", ["D:/pictures", "D://pictures", "re:zero"])
 def test_what_is_no_url_is_a_folder(root):
     with pytest.raises(StorageError, match="is not a folder"):
         open_storage(root)
 
 
 @pytest.mark.parametrize("kind", [FOLDER, *STORAGES.values()], ids=lambda kind: kind.name)
-def test_every_kind_is_a_storage_or_names_its_extra(kind):
-    try:
-        module = importlib.import_module(kind.module)
-    except ImportError:
-        assert kind.extra
-        scheme = next(scheme for scheme, it in STORAGES.items() if it is kind)
-        with pytest.raises(StorageError, match=rf"deepdanbooru-engine\[{kind.extra}\]"):
-            open_storage(f"{scheme}://bucket")
-    else:
-        assert all(callable(getattr(getattr(module, kind.name), name)) for name in ("read", "state", "root_alive"))
+def test_every_kind_is_a_storage(kind):
+    module = importlib.import_module(kind.module)
+    assert all(callable(getattr(getattr(module, kind.name), name)) for name in ("open", "state", "check"))
 
 
 def test_a_folder_is_a_storage(root):
     storage: Storage = FolderStorage(str(root))  # mypy holds the class against the protocol
-    assert storage.root_alive()
+    storage.check()
 
 
 def test_an_absent_root_is_the_storages_fault(tmp_path):
@@ -262,11 +296,15 @@ def test_an_absent_root_is_the_storages_fault(tmp_path):
 
 def test_a_root_that_vanishes_is_noticed(root):
     storage = FolderStorage(str(root))
-    assert storage.root_alive()
+    storage.check()
     root.rename(root.with_name("elsewhere"))
-    assert not storage.root_alive()
+    with pytest.raises(StorageError, match="cannot be listed") as caught:
+        storage.check()
+    assert caught.value.kind is Kind.AWAY
     root.mkdir()  # what an unmounted share leaves behind
-    assert not storage.root_alive()
+    with pytest.raises(StorageError, match="is empty: is the share mounted") as caught:
+        storage.check()
+    assert caught.value.kind is Kind.AWAY
 
 
 def minio(folder, kind):
@@ -285,11 +323,101 @@ def test_minios_old_folders_hold_plain_files(root):
     assert read(root, "ab/one.jpg") == b"one"
 
 
-def test_an_object_of_minio_is_recognised(root):
-    (root / "ab" / "two.jpg").mkdir()
-    (root / "ab" / "two.jpg" / "xl.meta").write_bytes(b"XL2 ")
-    with pytest.raises(Unreadable, match="s3://bucket instead"):
-        read(root, "ab/two.jpg")
+def objects(bucket, *keys):
+    for key in keys:
+        (bucket / key).mkdir(parents=True)
+        (bucket / key / "xl.meta").write_bytes(b"XL2 ")
+
+
+def test_minios_objects_are_recognised_where_only_the_bucket_is_shared(tmp_path):
+    objects(tmp_path / "photos", "ab/cd/one.jpg", "ab/cd/two.jpg")
+    with pytest.raises(StorageError, match="s3://photos instead") as caught:
+        open_storage(str(tmp_path / "photos"))
+    assert caught.value.kind is Kind.MISCONFIGURED
+
+
+@pytest.mark.parametrize(
+    ("shared", "address"),
+    [
+        ("photos", "s3://photos"),
+        ("photos/sub", "s3://photos/sub"),
+        ("", r"s3://BUCKET \(the buckets here: photos, private\)"),
+    ],
+)
+def test_the_s3_line_is_right_for_each_folder_of_minios(tmp_path, shared, address):
+    minio(tmp_path, "xl-single")
+    objects(tmp_path / "photos", "sub/one.jpg")
+    objects(tmp_path / "private", "two.jpg")
+    with pytest.raises(StorageError, match=f"{address} instead"):
+        open_storage(str(tmp_path / shared))
+
+
+def test_minios_objects_are_recognised_by_the_keys_before_anything_fails(root):
+    """Where the first entries of the root do not show it."""
+    storage = open_storage(str(root))
+    objects(root, "zz/two.jpg")
+    with pytest.raises(Unreadable, match=r"object in MinIO's newer format.*s3://root instead") as caught:
+        storage.open("zz/two.jpg", max_bytes=1000)
+    assert caught.value.kind is Kind.MISCONFIGURED
+    with pytest.raises(StorageError, match="s3://root instead"):
+        storage.check()
+
+
+def test_one_stray_folder_does_not_stop_a_root_of_files(root):
+    storage = open_storage(str(root))
+    objects(root, "zz/two.jpg")
+    with storage.open("ab/one.jpg", max_bytes=1000):
+        pass
+    with pytest.raises(Unreadable, match="s3://root instead") as caught:
+        storage.open("zz/two.jpg", max_bytes=1000)
+    assert caught.value.kind is Kind.REFUSED
+    storage.check()
+
+
+ERRORS = {
+    errno.EIO: Kind.TRANSIENT,
+    errno.EBUSY: Kind.TRANSIENT,
+    errno.ETIMEDOUT: Kind.TRANSIENT,
+    errno.EMFILE: Kind.TRANSIENT,
+    errno.EACCES: Kind.DENIED,
+    errno.ENOENT: Kind.MISSING,
+    errno.ENOTDIR: Kind.MISSING,
+    errno.ENAMETOOLONG: Kind.REFUSED,
+}
+ERRORS |= {getattr(errno, name): Kind.TRANSIENT for name in ("ESTALE", "EHOSTDOWN") if hasattr(errno, name)}
+
+
+@pytest.mark.parametrize("number", ERRORS)
+@pytest.mark.parametrize("call", ["open", "fstat", "read"])
+def test_errors_of_the_operating_system_are_told_apart(root, monkeypatch, number, call):
+    storage = open_storage(str(root))
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(Unreadable) as caught, storage.open("ab/one.jpg", max_bytes=1000) as reading:
+        reading.whole()
+    monkeypatch.undo()
+    assert caught.value.kind is ERRORS[number]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        *((number, Kind.AWAY) for number in (53, 64, 67, 1231)),
+        *((number, Kind.TRANSIENT) for number in (32, 59, 121)),
+        (1326, Kind.MISCONFIGURED),
+        (2, Kind.MISSING),
+    ],
+)
+def test_errors_of_windows_networks_are_told_from_missing_files(number, kind):
+    """Python makes FileNotFoundError of a network path that is gone."""
+
+    class OfWindows(FileNotFoundError):
+        winerror = number
+
+    assert _kind(OfWindows(errno.ENOENT, "says no")) is kind
 
 
 def test_long_paths_on_windows():
