@@ -67,27 +67,32 @@ class StormWatch:
         self._backoff = Backoff(base_s=waits.storm, cap_s=15 * waits.storm)
         self._lock = threading.Lock()  # held by the one who waits to try again
         self._count = threading.Lock()
-        self._failures = self._successes = 0  # failures: since the last success
-        self._since: float | None = None  # when it was said
+        self._failures = self._successes = self._good = 0  # failures and good reads: since the other kind came
+        self._since: float | None = None  # in a storm: when it began, or the last read that succeeded in it
 
     def passed(self) -> None:
-        """A read succeeded."""
+        """A read succeeded. The storm is over when as many have in a row as had failed at its beginning."""
         with self._count:
             self._successes += 1
             self._failures = 0
-            said, self._since = self._since is not None, None
-        if said:
+            if self._since is None:
+                return
+            self._good += 1
+            over = self._good >= self._in_a_row
+            self._since = None if over else time.monotonic()
+        if over:
             self._say("the storage can be read again")
 
     def wait_until_over(self, error: Unreadable) -> bool:
         """After a read that failed for the moment: True if it is worth another try, for the storage is at fault."""
         with self._count:
             self._failures += 1
+            self._good = 0
             seen = self._successes
-            if self._failures < self._in_a_row:
+            if self._since is None and self._failures < self._in_a_row:
                 return False
             first, self._since = self._since is None, self._since or time.monotonic()
-            attempt, lasts = self._failures - self._in_a_row, time.monotonic() - self._since
+            attempt, lasts = max(0, self._failures - self._in_a_row), time.monotonic() - self._since
         if lasts > self._waits.storm_longest:
             return False
         if first:
