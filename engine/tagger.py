@@ -20,16 +20,15 @@ from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from engine.config import RunConfig
 from engine.errors import ConfigError, MediumError, Undecodable, Unreadable, first_line
 from engine.families import family_of
-from engine.families.family import Family, Select
 from engine.flow.channels import Stop, WeightedSemaphore
 from engine.machine import cores
-from engine.model.folder import Model, open_model
+from engine.model.folder import open_model
 from engine.model.open import open_session, session_config
 from engine.model.session import Session
 from engine.types import Rgb, Row, Scores, TagScore
@@ -39,10 +38,11 @@ Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[
 of any mode."""
 Tags = tuple[TagScore, ...]
 """Of one picture, those that count, in the model's order. `dict(tags)` is score by tag."""
-Threshold = float | Mapping[str, float]
-"""The lowest score that counts: of all tags, or by category; of a category that is not named, the default counts."""
+Threshold = float | str | Mapping[str, float | str]
+"""The lowest score that counts: of all tags, or by category, or as `--threshold` has it (`0.35,character=0.85`).
 
-DEFAULT_THRESHOLD = 0.5
+What it leaves open is the default of the model's family."""
+
 _LOSSLESS_AS_PNG = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 """Pillow's modes that a PNG holds as they are."""
 _WITH_ALPHA = {"PA", "La", "RGBa"}
@@ -51,6 +51,7 @@ _WITH_ALPHA = {"PA", "La", "RGBa"}
 class Settings(TypedDict, total=False):
     """What a `Tagger` may be told: settings of a run by the same names, with the same defaults (docs/settings.md)."""
 
+    threshold: Threshold | None
     device: str
     precision: str | None
     batch_size: int | None
@@ -71,17 +72,11 @@ class Tagger:
         max_pixels: larger pictures are refused by their header, before anything is allocated.
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        *,
-        threshold: Threshold | None = None,
-        **settings: Unpack[Settings],
-    ) -> None:
+    def __init__(self, model: str | os.PathLike[str], **settings: Unpack[Settings]) -> None:
         """Load a model folder that `engine convert` wrote; takes seconds and the memory of the model.
 
         Raises:
-            ConfigError: a setting that does not exist or is out of range.
+            ConfigError: a setting that does not exist or is out of range, or a threshold for no category of the model.
             ModelError: the model folder cannot be used.
             SessionError: there is no such device, or it does not work.
         """
@@ -89,7 +84,7 @@ class Tagger:
         self.model = open_model(Path(model))
         self.max_file_size, self.max_pixels = config.max_file_size, config.max_pixels
         self._family = family_of(self.model.preprocessing)
-        self._select = _selection(self._family, self.model, threshold)
+        self._select = self._family.selection(self.model.tags, self.model.categories, config.threshold)
         session = open_session(self.model, self.model.precision(config.precision), session_config(config))
         self.device = session.device
         self._threads = config.decode_threads or cores()
@@ -197,6 +192,8 @@ class Tagger:
             raise Undecodable(f"{image.width} x {image.height} pixels are more than the limit of {self.max_pixels:,}")
         try:
             image.load()
+            if self._family.traits.upright:
+                image = ImageOps.exif_transpose(image)
             if image.mode == "RGB" and "transparency" not in image.info:
                 return np.asarray(image)
             if image.mode not in _LOSSLESS_AS_PNG:
@@ -321,35 +318,15 @@ def _from_array(array: npt.NDArray[Any]) -> Rgb | Image.Image:
     return Image.fromarray(np.ascontiguousarray(array if channels == 4 else array.reshape(array.shape[:2])))
 
 
-def _selection(family: Family, model: Model, threshold: Threshold | None) -> Select:
-    """Which tags count, see `Threshold`. Raises `ConfigError`."""
-    if not isinstance(threshold, Mapping):
-        return family.selection(model.tags, model.categories, _checked(threshold))
-    least = {category: _checked(value) for category, value in threshold.items()}
-    if unknown := sorted(least.keys() - set(model.categories)):
-        there = ", ".join(dict.fromkeys(model.categories))
-        raise ConfigError(f"threshold: the model has no category {unknown[0]!r}, only {there}")
-    by_tag = [np.float32(least.get(category, DEFAULT_THRESHOLD)) for category in model.categories]
-    lowest = dict(zip(model.tags, map(float, by_tag), strict=True))
-    candidates = family.selection(model.tags, model.categories, min(lowest.values()))
-    return lambda scores: tuple(tag for tag in candidates(scores) if tag.score >= lowest[tag.tag])
-
-
-def _checked(threshold: float | None) -> float:
-    if threshold is None:
-        return DEFAULT_THRESHOLD
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"threshold: {threshold} is no score above 0 to 1")
-    return threshold
-
-
 def _config(settings: Settings) -> RunConfig:
     """The settings with a run's defaults. Raises `ConfigError`."""
     if unknown := settings.keys() - Settings.__annotations__.keys():
-        known = ", ".join(Settings.__annotations__)
-        raise ConfigError(f"there is no setting {min(unknown)} of a Tagger, only threshold, {known}")
+        raise ConfigError(f"there is no setting {min(unknown)} of a Tagger, only {', '.join(Settings.__annotations__)}")
+    given: dict[str, Any] = dict(settings)
+    if isinstance(threshold := given.get("threshold"), Mapping):
+        given["threshold"] = ",".join(f"{category}={least}" for category, least in threshold.items()) or None
     try:
-        return RunConfig(**settings)
+        return RunConfig(**given)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{first['loc'][0]}: {str(first['msg']).removeprefix('Value error, ')}") from None

@@ -54,7 +54,7 @@ class LateTagger:
         with self._lock:
             if self._tagger is None:
                 named = cast(Settings, self._settings.model_dump(include=set(Settings.__annotations__)))
-                self._tagger = Tagger(self._settings.model or "", threshold=self._settings.threshold, **named)
+                self._tagger = Tagger(self._settings.model or "", **named)
         return self._tagger.tag(picture)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """`engine.Tagger`: every kind of picture gets the tags of a run, callers share batches, bad pictures get a sentence."""
 
 import gc
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import pytest
 from PIL import Image
 
 import engine
+from convert.cli import main as convert
 from engine import Tagger
 from engine.errors import ConfigError, MediumError, ModelError, NotAPicture, SessionError, Undecodable, Unreadable
 from engine.tagger import Batches
 from tests.support.pictures import encoded, every_format, png_claiming, smooth
 from tests.support.runs import ENGINE, run
+from tests.support.taggers import write_tagger
 
 LOW = 0.001
 """The model's weights are random: so low a threshold takes nearly all its tags."""
@@ -191,7 +194,7 @@ def test_thresholds(tiny_model, tagger, files):
 def test_a_wrong_setting_is_told_in_a_sentence(tiny_model, tmp_path):
     cases: list[tuple[dict[str, Any], str]] = [
         ({"threshold": 1.5}, "threshold: 1.5 is no score above 0 to 1"),
-        ({"threshold": {"Nobody": 0.5}}, "threshold: the model has no category 'Nobody', only "),
+        ({"threshold": {"Nobody": 0.5}}, "threshold names the category nobody, and the model has only "),
         ({"batch_size": 0}, "batch_size: "),
         ({"devise": "cpu"}, "there is no setting devise of a Tagger"),
         ({"device": "toaster"}, "device: "),
@@ -294,3 +297,34 @@ def test_what_waits_is_tagged_before_the_end():
     assert [future.done() for future in waiting] == [True] * 6
     with pytest.raises(RuntimeError):
         batches.submit(row(0))
+
+
+@pytest.fixture(scope="module")
+def wd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagger]:
+    """A tagger of another family: alpha over white, turned as EXIF says, a rule for each category."""
+    folder = tmp_path_factory.mktemp("wd")
+    assert convert([str(write_tagger(folder / "published", folder / "demo")), str(folder / "model")]) == 0
+    with Tagger(folder / "model", device="cpu", threshold={"general": LOW, "character": LOW}) as made:
+        yield made
+
+
+def test_another_family_treats_pillow_images_and_arrays_as_files_too(wd):
+    rgba = np.dstack([smooth(), smooth(seed=1)[..., 0]])
+    rgb, see_through = Image.fromarray(smooth()), Image.fromarray(rgba)
+    for image in (rgb, see_through, see_through.quantize(64), see_through.convert("LA"), rgb.convert("L")):
+        assert wd.tag(image) == wd.tag(encoded("PNG", image))
+    assert wd.tag(rgba) == wd.tag(encoded("PNG", see_through)) != wd.tag(np.ascontiguousarray(rgba[..., :3]))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    file = encoded("PNG", rgb, exif=turned)
+    with Image.open(io.BytesIO(file)) as image:
+        assert wd.tag(image) == wd.tag(file) != wd.tag(rgb)
+
+
+def test_rules_by_category_and_as_text(wd):
+    path = encoded("PNG", Image.fromarray(smooth()))
+    categories = wd.model.category_by_tag
+    folder = wd.model.folder
+    with Tagger(folder, device="cpu", threshold="general=top3,character=top2") as made:
+        found = [categories[tag].casefold() for tag, _ in made.tag(path)]
+    assert sorted(found) == ["character"] * 2 + ["general"] * 3 + ["rating"] * ("rating" in found)
