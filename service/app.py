@@ -1,4 +1,7 @@
-"""The ASGI application: the media API and the web page, both behind the guard."""
+"""The ASGI application: the media API, tagging and the web page, all behind the guard."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from fastapi import FastAPI
 
@@ -8,16 +11,28 @@ from service.database import Database
 from service.guard import Access, Guard
 from service.pages import pages
 from service.store import Store
+from service.tagging import PictureTagger, tagging
 from service.thumbs import Thumbnails
 
 
 def build_app(
-    database: Database, catalogue: Catalogue, store: Store, thumbnails: Thumbnails, *, access: Access
+    database: Database,
+    catalogue: Catalogue,
+    store: Store,
+    thumbnails: Thumbnails,
+    *,
+    access: Access,
+    tagger: PictureTagger | None = None,
+    categories: Mapping[str, str] = MappingProxyType({}),
 ) -> FastAPI:
-    """The application on an open database. `access`: who may ask it."""
+    """The application on an open database.
+
+    `access`: who may ask it. `tagger`: what tags pictures that are sent, and `categories`: of its tags.
+    """
     # FastAPI's own documentation pages load their script from another host; pages.py has one that does not.
     app = FastAPI(title="Media API", version="1", docs_url=None, redoc_url=None)
     app.include_router(media_api(catalogue, store))
+    app.include_router(tagging(tagger, categories))
     app.include_router(pages(database, catalogue, thumbnails))
     answer_errors_in_sentences(app)
     app.add_middleware(Guard, access=access)

@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TextIO, TypeVar
 
@@ -22,6 +23,7 @@ from service.token import kept_token, read_token
 if TYPE_CHECKING:  # what needs the extra service is imported when it is used, so that --help does not need it
     from service.embedded import Running
     from service.export import Written
+    from service.tagging import PictureTagger
 
 T = TypeVar("T")
 LINE_EVERY = 10_000
@@ -49,9 +51,22 @@ class Tag(Protocol):
     def __call__(self, running: "Running", *, library: Path, model: Path, every: float, verbose: bool) -> int: ...
 
 
-def serve_main(argv: list[str], tag: Tag | None = None) -> int:
-    """Runs `engine serve` with these arguments; returns the exit code. `tag`: what --tag does."""
-    return _run(_serve, "engine serve", argv, tag)
+@dataclass(frozen=True)
+class Engine:
+    """What the engine brings to the service, which knows nothing of it.
+
+    Attributes:
+        tag: what --tag does.
+        tagger: what answers POST /tag with the model of a folder, for the length of a block.
+    """
+
+    tag: Tag
+    tagger: Callable[[Path], AbstractContextManager["PictureTagger"]]
+
+
+def serve_main(argv: list[str], engine: Engine | None = None) -> int:
+    """Runs `engine serve` with these arguments; returns the exit code."""
+    return _run(_serve, "engine serve", argv, engine)
 
 
 def export_main(argv: list[str]) -> int:
@@ -64,12 +79,12 @@ def move_main(argv: list[str]) -> int:
     return _run(_move, "engine move", argv)
 
 
-def _run(command: Callable[..., None], name: str, argv: list[str], tag: Tag | None = None) -> int:
+def _run(command: Callable[..., None], name: str, argv: list[str], engine: Engine | None = None) -> int:
     settings = {"help_option_names": ["-h", "--help"]}
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(context_settings=settings)(command)
     try:
-        get_command(app).main(args=argv, prog_name=name, obj=tag)
+        get_command(app).main(args=argv, prog_name=name, obj=engine)
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -96,7 +111,9 @@ def _serve(
             help=f"A file that holds the page's password; otherwise {PASSWORD_VARIABLE}, or one is made and kept."
         ),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="A model folder, for the tags' categories and --tag.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A model folder, for the tags' categories, POST /tag and --tag.")
+    ] = None,
     tag: Annotated[
         bool, typer.Option("--tag", help="Tag new pictures too, as `engine run --library --follow` does.")
     ] = False,
@@ -111,7 +128,8 @@ def _serve(
 
     if tag and model is None:
         raise ServiceError("--tag needs a model: give --model, the folder that `engine convert` wrote")
-    if tag and context.obj is None:
+    engine: Engine | None = context.obj
+    if tag and engine is None:
         raise ServiceError("--tag is to be had from `engine serve` alone")
     Catalogue.check(library)
     file = database_of(library, db)
@@ -121,17 +139,21 @@ def _serve(
         password, password_place = _secret(
             password_file, PASSWORD_VARIABLE, file.with_suffix(".password"), _PASSWORD_LENGTH
         )
-    with embedded(
-        library,
-        db=file,
-        host=host,
-        port=port,
-        token=token,
-        password=password,
-        model=model,
-        rescan=rescan,
-        access_log=verbose,
-    ) as running:
+    with (
+        engine.tagger(model) if engine and model else nullcontext() as tagger,
+        embedded(
+            library,
+            db=file,
+            host=host,
+            port=port,
+            token=token,
+            password=password,
+            model=model,
+            tagger=tagger,
+            rescan=rescan,
+            access_log=verbose,
+        ) as running,
+    ):
         if not running.pictures:
             _say(f"{library} holds no pictures yet; they are shown once they are there")
         _say(f"{running.pictures} pictures of {library} at {running.url} (the media API: {running.url}/docs)")
@@ -141,8 +163,8 @@ def _serve(
             _say(_UNENCRYPTED)
             _say(f"the page asks for a user and a password: any name, and the password in {password_place}")
         _say(f"the token is in {token_place}")
-        if tag and model:
-            raise typer.Exit(context.obj(running, library=library, model=model, every=rescan, verbose=verbose))
+        if tag and model and engine:
+            raise typer.Exit(engine.tag(running, library=library, model=model, every=rescan, verbose=verbose))
         _until_interrupted()
 
 

@@ -18,6 +18,7 @@ from service.guard import Access, is_loopback
 from service.libraries import database_of
 from service.server import bind, serving, urls
 from service.store import Store
+from service.tagging import PictureTagger
 from service.thumbs import Thumbnails
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def embedded(
     token: str | None = None,
     password: str | None = None,
     model: Path | None = None,
+    tagger: PictureTagger | None = None,
     rescan: float = 60.0,
     access_log: bool = False,
 ) -> Iterator[Running]:
@@ -70,6 +72,7 @@ def embedded(
         token: what clients must send; a random one when None, to be had from the `Running`.
         password: what opens the page, beside the token, where it is not bound to loopback.
         model: a model folder, which tells the tags' categories.
+        tagger: what tags the pictures that are sent to POST /tag, with that model; None refuses them.
         rescan: seconds between two looks for new files; 0 never looks again.
         access_log: log every request.
 
@@ -86,7 +89,10 @@ def embedded(
     ):
         catalogue = Catalogue(database, library)
         pictures = catalogue.scan()
-        app = build_app(database, catalogue, Store(database, categories), thumbnails, access=access)
+        store = Store(database, categories)
+        app = build_app(
+            database, catalogue, store, thumbnails, access=access, tagger=tagger, categories=categories or {}
+        )
         with (
             bind(host, port) as listening,
             serving(app, listening, access_log=access_log),

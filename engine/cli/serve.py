@@ -1,8 +1,14 @@
-"""`engine serve`: the service's own command, and what its `--tag` does: the run of `engine run --library --follow`."""
+"""`engine serve`: the service's own command, and what the engine brings to it.
+
+That is what `--tag` does, the run of `engine run --library --follow`, and what answers `POST /tag`.
+"""
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from engine.cli.commands import import_function
 from engine.cli.console import OK, say
@@ -12,6 +18,7 @@ from engine.cli.run import exit_code, tag_catalogue
 from engine.cli.settings import load
 from engine.config import RunConfig
 from engine.model.folder import open_model
+from engine.tagger import Settings, Tagger, Tags
 
 FOLLOW_SECONDS = 60.0
 """Between two looks for new media, where the service itself never looks again."""
@@ -19,7 +26,41 @@ FOLLOW_SECONDS = 60.0
 
 def main(argv: list[str]) -> int:
     """Run `engine serve` with these arguments; the exit code."""
-    return int(import_function("service.cli", "serve_main", "service")(argv, tag))
+    service = import_function("service.cli", "Engine", "service")
+    return int(import_function("service.cli", "serve_main", "service")(argv, service(tag=tag, tagger=tagger)))
+
+
+@contextmanager
+def tagger(model: Path) -> Iterator["LateTagger"]:
+    """What tags single pictures; its settings come from the environment and engine.toml, as those of `--tag`."""
+    late = LateTagger(load(RunConfig, {"model": model}, None))
+    try:
+        yield late
+    finally:
+        late.close()
+
+
+class LateTagger:
+    """A `Tagger` that is made when the first picture comes: who only looks at the page needs no model in memory."""
+
+    def __init__(self, settings: RunConfig) -> None:
+        self.max_file_size = settings.max_file_size
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._tagger: Tagger | None = None
+
+    def tag(self, picture: bytes) -> Tags:
+        """As `Tagger.tag`; the first call may raise what making one raises, and then the next call tries again."""
+        with self._lock:
+            if self._tagger is None:
+                named = cast(Settings, self._settings.model_dump(include=set(Settings.__annotations__)))
+                self._tagger = Tagger(self._settings.model or "", **named)
+        return self._tagger.tag(picture)
+
+    def close(self) -> None:
+        """Tag what waits, then end."""
+        if self._tagger:
+            self._tagger.close()
 
 
 def tag(running: Any, *, library: Path, model: Path, every: float, verbose: bool) -> int:  # noqa: ANN401 - service's type

@@ -35,6 +35,7 @@ from engine.pipeline import Parts, Pipeline
 from engine.stages.source import FileList
 from engine.stages.ticket import Entries
 from engine.storage import Reading
+from engine.tagger import read_file
 from engine.types import FileState, Media, Outcome, Tagged
 
 FLAGS = ("threshold", "device", "precision", "batch_size", "max_pixels", "max_file_size", "json_output", "verbose")
@@ -99,13 +100,7 @@ class LocalFiles:
     """A storage whose keys are paths that the user typed: nothing to guard against."""
 
     def open(self, key: str, *, max_bytes: int) -> Reading:
-        try:
-            with Path(key).open("rb") as file:
-                data = file.read(max_bytes + 1)
-        except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror}") from None
-        if len(data) > max_bytes:
-            raise Unreadable(f"larger than {max_bytes / 1e6:.0f} MB: --max-file-size raises the limit")
+        data = read_file(Path(key), max_bytes)
         return Reading(len(data), BytesIO(data).read)
 
     def state(self, key: str) -> FileState:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.service.conftest import draw
-from tests.support.runs import ENGINE, environment, run
+from tests.support.runs import ENGINE, TOKEN, environment, run
 
 
 class Service:
@@ -115,3 +115,26 @@ def test_it_wants_a_model(library, tmp_path):
     ended = run([*ENGINE, "serve", "--tag", "--library", str(library), "--db", str(tmp_path / "l.db")])
     assert ended.returncode == 1
     assert ended.stderr == "error: --tag needs a model: give --model, the folder that `engine convert` wrote\n"
+
+
+def test_it_tags_a_picture_that_is_sent_beside_the_run(serve, library):
+    with serve() as (service, url):
+        picture = (library / "a.jpg").read_bytes()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answers = [httpx.post(f"{url}/tag", content=picture, headers=headers, timeout=60) for _ in range(2)]
+        tagged(url, 4)
+        shown = [httpx.get(f"{url}/page/pictures/{number}").json() for number in range(1, 5)]
+        (kept,) = [one["tags"] for one in shown if one["path"] == "a.jpg"]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        sent = {tag["tag"]: f"{tag['score']:05.3f}" for tag in answers[1].json()["tags"]}
+        assert len(sent) > 10 and sent == {tag["tag"]: f"{tag['score']:05.3f}" for tag in kept}
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(30) == 0
+
+
+def test_a_model_that_cannot_be_used_is_told_before_it_listens(library, tmp_path):
+    arguments = ["--library", str(library), "--db", str(tmp_path / "l.db"), "--port", "0", "--model", str(library)]
+    ended = run([*ENGINE, "serve", *arguments])
+    assert ended.returncode == 1 and "is no model folder" in ended.stderr
+    ended = run([*ENGINE, "serve", *arguments], ENGINE_DEVICE="toaster")
+    assert ended.returncode == 1 and ended.stderr.startswith("error: ENGINE_DEVICE: ")

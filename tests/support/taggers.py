@@ -92,16 +92,17 @@ def write_tagger(
         step("Div", "white")
     step("Transpose", perm=[0, 3, 1, 2])
     nodes[-1].output[0] = transpose.output[0]
-    last = graph.node[-1]
+    network = [node for node in graph.node[3:] if node.output[0] != "features"]  # the published ones give scores only
+    last = network[-1]
     assert last.op_type == "Sigmoid" and cast.op_type != divide.op_type
     ends = [helper.make_node("Gather", [last.input[0] if logits else "in_order"], ["predictions"], axis=1)]
     if logits:
         ends[0].input.append("order")
-        middle = list(graph.node[3:-1])
+        middle = network[:-1]
     else:
         last.output[0] = "in_order"
         ends[0].input.append("order")
-        middle = list(graph.node[3:])
+        middle = network
     sides: list[str | int] = ["h", "w"] if any_size else [SIDE, SIDE]
     shape = [batch, 3, *sides] if layout == "nchw" else [batch, *sides, 3]
     for name in ("node", "input", "output"):

@@ -15,7 +15,8 @@ import pytest
 from convert.cli import main, verify_main
 from convert.pictures import read
 from demo.render import render
-from engine.pictures.decode import decode
+from engine.families import Family
+from engine.types import Rgb
 from tests.convert.projects import DEMO
 
 pytestmark = pytest.mark.usefixtures("no_child_process")
@@ -181,7 +182,12 @@ def test_the_original_decodes_its_pictures_itself(
 ) -> None:
     """A decoder of ours that is wrong must show, whatever the format: here it sees nothing but red."""
     model = Path(shutil.copytree(converted, tmp_path / "model"))
-    monkeypatch.setattr("convert.pictures.decode", lambda data, name: np.full_like(decode(data, name), (255, 0, 0)))
+
+    def red(path: Path, family: Family) -> Rgb | None:
+        rgb = read(path, family)
+        return None if rgb is None else np.full_like(rgb, (255, 0, 0))
+
+    monkeypatch.setattr("convert.pictures.read", red)
     for kind in ("gif", "webp", "bmp", "jpeg"):
         folder = tmp_path / kind
         render(folder, 5, seed=9004, formats=("png" if kind == "bmp" else kind,))
