@@ -1,9 +1,9 @@
 """Single pictures, tagged at once from Python: `Tagger("model").tag("a.jpg")`.
 
-The tags are those of a run, to the last bit: the same families, decoders and session. What differs is who waits. Here
-a caller decodes its picture in its own thread and waits for its scores; one thread takes what waits at that moment, up
-to a batch, and runs the session once for all of it. So callers that come together share a batch, and one that comes
-alone waits for nobody.
+The tags are those of a run, on a CPU to the last bit: the same families, decoders and session. What differs is who
+waits. Here a caller decodes its picture in its own thread and waits for its scores; one thread takes what waits at that
+moment, up to a batch, and runs the session once for all of it. So callers that come together share a batch,
+and one that comes alone waits for nobody.
 """
 
 import io
