@@ -38,6 +38,7 @@ class Ledger(LedgerView):
     def __init__(self, path: Path, on_error: Callable[[LedgerError], None] = lambda _: None) -> None:
         self._on_commit: list[Callable[[], None]] = []
         self._on_settled: Callable[[int], None] = lambda _: None
+        self._replaced: set[int] = set()  # media that became another file while this ledger is open
         self._entered = False  # whether something entered the outbox since the last commit
         with ExitStack() as undo, explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +122,7 @@ class Ledger(LedgerView):
         if told:  # an older engine did not keep it, or the service is new to telling it
             self._writer.submit(lambda c: _many(c, "UPDATE media SET version = ? WHERE id = ?", told)).result()
         if new:
+            self._replaced.update(media.id for media in new if media.id in known)
             now = time.time()
             dropped = 0
 
@@ -188,7 +190,7 @@ class Ledger(LedgerView):
         waiting: set[int] = set()
 
         def change(connection: sqlite3.Connection) -> None:
-            other = _other_files(connection, [item.media for item in tagged])
+            other = self._replaced_on_the_way(connection, [item.media for item in tagged])
             rows = [
                 (sink, item.media.id, entry)
                 for sink, row in entries.items()
@@ -211,12 +213,17 @@ class Ledger(LedgerView):
 
         return self._settle(change, lambda: len(tagged) - len(waiting))
 
+    def _replaced_on_the_way(self, connection: sqlite3.Connection, media: Sequence[Media]) -> set[int]:
+        """Those of these media of which the catalogue has told another file since they were admitted."""
+        suspects = [item for item in media if item.id in self._replaced]
+        return _other_files(connection, suspects) if suspects else set()
+
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         """A medium that was not tagged: failed or skipped, with the reason for the user."""
         row = (outcome, reason, *(file or (None, None)), time.time(), media.id)
 
         def change(connection: sqlite3.Connection) -> None:
-            if _other_files(connection, [media]):
+            if self._replaced_on_the_way(connection, [media]):
                 return
             _many(
                 connection,
@@ -359,7 +366,7 @@ def _admit(connection: sqlite3.Connection, media: Sequence[Media], now: float) -
 
 
 def _other_files(connection: sqlite3.Connection, media: Sequence[Media]) -> set[int]:
-    """Those of these media of which the catalogue has told another file since they were admitted."""
+    """Those of these media of which the ledger knows another file now."""
     known = connection.execute(
         f"SELECT id, storage_url, outcome, version FROM media WHERE id IN {_LIST}",
         (json.dumps([item.id for item in media]),),
