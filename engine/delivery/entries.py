@@ -4,6 +4,8 @@ import json
 
 from engine.types import Tagged, TagScore
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it is dear to make
+
 
 def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
     """`[[tag, score], ...]` in the order of the model's tags.
@@ -12,7 +14,7 @@ def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
     """
     if not (tagged.tags or replaces):
         return None
-    return json.dumps(tagged.tags, ensure_ascii=False, separators=(",", ":"))
+    return _encode(tagged.tags)
 
 
 def tags_of(entry: str | bytes) -> tuple[TagScore, ...]:

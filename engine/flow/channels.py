@@ -7,8 +7,7 @@ the stage before it wait, so memory is bounded by the sum of the channels, whate
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from engine.errors import Stopped
@@ -101,14 +100,24 @@ class Meter:
         """Items in the queue before the stage, on average over the looks."""
         return self._depths / self._looks if self._looks else 0.0
 
-    @contextmanager
-    def working(self, items: int = 1) -> Iterator[None]:
+    def working(self, items: int = 1) -> "_Working":
         """Time the block as busy; its items count even when it raises, for they took the time."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(busy=time.perf_counter() - start, items=items)
+        return _Working(self, items)
+
+
+class _Working:
+    """A class and no generator: it is made for each item, and Python's lock is what the threads wait for."""
+
+    __slots__ = ("_items", "_meter", "_start")
+
+    def __init__(self, meter: Meter, items: int) -> None:
+        self._meter, self._items = meter, items
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._meter.add(busy=time.perf_counter() - self._start, items=self._items)
 
 
 class Channel(Generic[T]):

@@ -7,8 +7,7 @@ dies, and costs no more than a store to memory; a power cut may lose it, which i
 
 import mmap
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from engine.files import make_private
@@ -43,17 +42,21 @@ class UnderDecoding:
         self._file[:] = _NONE * _PLACES
         self.left = []
 
-    @contextmanager
-    def __call__(self, media_id: int) -> Iterator[None]:
+    def __call__(self, media_id: int) -> "_Decoding":
         """Around the decoding of a medium."""
+        return _Decoding(self, media_id)
+
+    def enter(self, media_id: int) -> int:
+        """Keep the id; the place that it has until `leave`."""
         place = self._free.pop()
         self._ids[place] = media_id
-        try:
-            yield
-        finally:
-            if not self._closed:  # or this was a decoder that the run did not wait for
-                self._ids[place] = -1
-                self._free.append(place)
+        return place
+
+    def leave(self, place: int) -> None:
+        """The decoding has ended, and the process lives."""
+        if not self._closed:  # or this was a decoder that the run did not wait for
+            self._ids[place] = -1
+            self._free.append(place)
 
     def close(self) -> None:
         """This process lives to the end of its run: nothing is left for the next one."""
@@ -62,6 +65,21 @@ class UnderDecoding:
         self._file.close()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+class _Decoding:
+    """A class and no generator: it is made for each picture, and Python's lock is what the decode threads wait for."""
+
+    __slots__ = ("_media_id", "_place", "_under")
+
+    def __init__(self, under: UnderDecoding, media_id: int) -> None:
+        self._under, self._media_id = under, media_id
+
+    def __enter__(self) -> None:
+        self._place = self._under.enter(self._media_id)
+
+    def __exit__(self, *_: object) -> None:
+        self._under.leave(self._place)
 
 
 def _ids(content: bytes) -> list[int]:

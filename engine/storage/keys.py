@@ -88,8 +88,10 @@ def spellings(key: str) -> Iterator[str]:
 
     Macs write file names apart, and nearly all other systems composed.
     """
-    seen = {key}
     yield key
+    if key.isascii() and "%" not in key:  # nearly all keys, which are looked for one by one
+        return
+    seen = {key}
     try:
         decoded = unquote(key, errors="strict")
     except UnicodeDecodeError:  # it gives no text

@@ -40,9 +40,9 @@ class Reading:
         data, self._head = self._head, b""
         if not data:
             data = self._read(min(self.size, _PIECE))
-            progress()
         if len(data) >= self.size or not data:
             return data
+        progress()
         # BytesIO gives its own buffer away in the end, so a large file is never in memory twice.
         body = BytesIO()
         body.write(data)
