@@ -91,7 +91,7 @@ class Interpolation(StrEnum):
     LANCZOS = "lanczos"
 
 
-_Threshold = Annotated[float, typer.Option(min=0, max=1, help="Score from which on a tag is given.")]
+_Threshold = Annotated[float, typer.Option(min=0, max=1, help="The score from which a tag counts in the comparison.")]
 
 
 @_convert_app.command()

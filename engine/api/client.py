@@ -247,7 +247,7 @@ class MediaApi:
                 raise self.gone(url, answer.text, "did not list its media", way_out)
             delay = backoff.delay(attempt, answer.retry_after)
             attempt += 1
-            log.warning("%s: %s; asking again in %.0f s", shown_url(url), answer.text, delay)
+            log.warning("%s: %s; asking again in %.1f s", shown_url(url), answer.text, delay)
             await self._sleep(delay if left is None else min(delay, left))
 
     async def _ask(self, url: str, body: bytes, key: str | None, max_bytes: int) -> tuple[Answer, Reply]:

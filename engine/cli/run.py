@@ -104,7 +104,8 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         chosen = _begin_again(ledger, model, fixed, settings, api, again) if again else None
         if chosen:  # these and nothing else: what else of the catalogue waits is no matter of this run
             settings = settings.model_copy(update={"limit": len(chosen.media), "follow": None})
-        say(f"{model.project} in {session.precision}, batches of {session.batch_size}, on {session.why}")
+        tags_from = f"tags from {fixed.threshold}"
+        say(f"{model.project} in {session.precision}, {tags_from}, batches of {session.batch_size}, on {session.why}")
         parts = Parts(
             catalogue=chosen or api,
             storage=storage,
