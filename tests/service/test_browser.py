@@ -108,7 +108,7 @@ def test_empty_search_and_the_documentation(running, tagged, page, expect):
     page.get_by_role("button", name="Clear the search").click()
     expect(page.locator(".card")).to_have_count(len(NAMES))
     page.goto(f"{running.url}/docs")
-    expect(page.locator("#calls section")).to_have_count(4)
+    expect(page.locator("#calls section")).to_have_count(5)
 
 
 PHONE = {"viewport": {"width": 400, "height": 800}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
