@@ -38,7 +38,7 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-full: .venv/.full
 	$(BIN)/python -m pytest -m full
