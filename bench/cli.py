@@ -21,6 +21,7 @@ from bench.machine import envelope
 from bench.new_process import need_keras
 from bench.output import show
 from bench.pipeline import Size, measure
+from bench.service import measure as measure_service
 from bench.sweep import sweep as sweep_points
 from engine.config import DeviceName
 from engine.errors import EngineError
@@ -157,6 +158,18 @@ def delivery(
 ) -> None:
     """Posting one tag a call: the engine's delivery beside a plain httpx loop."""
     finish("delivery", measure_delivery(pairs, records, connections, latency), as_json, output, html)
+
+
+@app.command()
+def service(
+    of: Annotated[int, typer.Option("--pictures", min=1_000, help="Of the library that is made up.")] = 100_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each search is asked.")] = 40,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Searches in the embedded service: how long they take, and what a library takes of disk and memory."""
+    finish("service", measure_service(of, times, progress), as_json, output, html)
 
 
 @app.command()
