@@ -21,7 +21,6 @@ from bench.machine import envelope
 from bench.new_process import need_keras
 from bench.output import show
 from bench.pipeline import Size, measure
-from bench.service import measure as measure_service
 from bench.sweep import sweep as sweep_points
 from engine.config import DeviceName
 from engine.errors import EngineError
@@ -169,6 +168,8 @@ def service(
     html: Html = None,
 ) -> None:
     """Searches in the embedded service: how long they take, and what a library takes of disk and memory."""
+    from bench.service import measure as measure_service  # needs the service, which --help must not
+
     finish("service", measure_service(of, times, progress), as_json, output, html)
 
 
