@@ -160,6 +160,20 @@ def delivery(
 
 
 @app.command()
+def service(
+    of: Annotated[int, typer.Option("--pictures", min=1_000, help="Of the library that is made up.")] = 100_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each search is asked.")] = 40,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Searches in the embedded service: how long they take, and what a library takes of disk and memory."""
+    from bench.service import measure as measure_service  # needs the service, which --help must not
+
+    finish("service", measure_service(of, times, progress), as_json, output, html)
+
+
+@app.command()
 def estimate(
     model: Model,
     images: Annotated[int, typer.Option(min=1, help="Pictures of the catalogue.")] = CATALOGUE,

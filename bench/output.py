@@ -182,6 +182,17 @@ def _delivery(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows("Posting one tag a call", ("", "CPU, ms a record", "records/s"), lines, notes)]
 
 
+def _service(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [(name, f"{row['median_ms']:g}", f"{row['p95_ms']:g}") for name, row in result["rows"].items()]
+    target = f"; target {result['target_ms']:g} ms" if result["target_ms"] else ""
+    notes = [
+        f"Each asked {result['times']} times{target}. The library's file has {result['file_mb']:g} MB, its index takes "
+        f"{result['memory_mb']:g} MB of memory and is there {result['ready_s']:g} s after the start."
+    ]
+    title = f"Searches among {result['pictures']:,} pictures with tags out of {result['tags']:,}"
+    return [Rows(title, ("", "median, ms", "95th percentile, ms"), lines, notes)]
+
+
 _TABLES = {
     "compare": _compare,
     "sweep": _sweep,
@@ -189,4 +200,5 @@ _TABLES = {
     "estimate": _estimate,
     "fit": _fit,
     "delivery": _delivery,
+    "service": _service,
 }

@@ -180,6 +180,22 @@ def _delivery(result: Mapping[str, Any]) -> list[Figure]:
     return [figure]
 
 
+def _service(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=3.0)
+    rows = result["rows"]
+    axes.barh(
+        list(rows), [row["p95_ms"] for row in rows.values()], color=COLOURS[1], height=0.6, label="slowest 5 % from"
+    )
+    axes.barh(list(rows), [row["median_ms"] for row in rows.values()], color=COLOURS[0], height=0.6, label="median")
+    if result["target_ms"]:
+        axes.axvline(result["target_ms"], color=COLOURS[2], linestyle="--", label="target")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="lower right")
+    axes.set(title=f"Searches among {result['pictures']:,} pictures", xlabel="ms")
+    axes.grid(visible=False, axis="y")
+    return [figure]
+
+
 def _figure(rows: int, columns: int, height: float, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9.2, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
@@ -199,4 +215,5 @@ _PLOTS = {
     "estimate": _estimate,
     "fit": _fit,
     "delivery": _delivery,
+    "service": _service,
 }

@@ -13,7 +13,6 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from service.catalogue import Catalogue
-from service.search import TooLong
 from service.store import Opinion, Score, Store
 from service.threads import own_threads
 
@@ -173,10 +172,6 @@ def answer_errors_in_sentences(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     def refused(_request: Request, error: StarletteHTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(TooLong)
-    def ended(_request: Request, error: TooLong) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @app.exception_handler(OperationalError)
     def database_away(_request: Request, error: OperationalError) -> JSONResponse:

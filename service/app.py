@@ -7,16 +7,16 @@ from fastapi import FastAPI
 
 from service.api import answer_errors_in_sentences, media_api
 from service.catalogue import Catalogue
-from service.database import Database
 from service.guard import Access, Guard
 from service.pages import pages
+from service.search.find import Search
 from service.store import Store
 from service.tagging import PictureTagger, tagging
 from service.thumbs import Thumbnails
 
 
 def build_app(
-    database: Database,
+    search: Search,
     catalogue: Catalogue,
     store: Store,
     thumbnails: Thumbnails,
@@ -25,7 +25,7 @@ def build_app(
     tagger: PictureTagger | None = None,
     categories: Mapping[str, str] = MappingProxyType({}),
 ) -> FastAPI:
-    """The application on an open database.
+    """The application on an open database, of which all parts are made.
 
     `access`: who may ask it. `tagger`: what tags pictures that are sent, and `categories`: of its tags.
     """
@@ -33,7 +33,7 @@ def build_app(
     app = FastAPI(title="Media API", version="1", docs_url=None, redoc_url=None)
     app.include_router(media_api(catalogue, store))
     app.include_router(tagging(tagger, categories))
-    app.include_router(pages(database, catalogue, thumbnails))
+    app.include_router(pages(search, catalogue, thumbnails))
     answer_errors_in_sentences(app)
     app.add_middleware(Guard, access=access)
     return app

@@ -6,16 +6,16 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.pictures.sniff import CONTENT_TYPES
-from service.database import Database, library, media
+from service.database import Database, library, media, touch
 from service.errors import ServiceError
 
 SETTLE_SECONDS = 2.0
@@ -28,6 +28,8 @@ _LOOKS = 1 / 20
 """The share of its time that a service that runs spends on asking known files whether they were replaced."""
 _ASKED_AT_ONCE = 16
 """On a network share each question is a round trip, and the answers come as fast as there are questions under way."""
+
+_PATHS_AT_ONCE = 10_000  # SQLite limits the variables of a statement
 
 _turn = update(media).where(media.c.path == bindparam("of")).values(present=bindparam("now"))
 _renew = update(media).where(media.c.path == bindparam("of")).values(size=bindparam("s"), changed=bindparam("c"))
@@ -162,6 +164,17 @@ class Catalogue:
             if replaced:
                 connection.execute(_renew, replaced)
             connection.execute(update(library).where(library.c.root.is_distinct_from(root)).values(root=root))
+            changed = [row["path"] for row in new] + [row["of"] for row in turned]
+            if changed:
+                touch(connection, _ids(connection, changed))
+
+
+def _ids(connection: Connection, paths: Sequence[object]) -> list[int]:
+    found: list[int] = []
+    for first in range(0, len(paths), _PATHS_AT_ONCE):
+        some = paths[first : first + _PATHS_AT_ONCE]
+        found += connection.execute(select(media.c.id).where(media.c.path.in_(some))).scalars()
+    return found
 
 
 def _is_empty(folder: Path) -> bool:

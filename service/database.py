@@ -6,9 +6,10 @@ is slow and unfair, and serves only against other processes.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import groupby
 from os.path import normcase
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,24 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
+    bindparam,
     create_engine,
     event,
     insert,
     select,
+    update,
 )
 from sqlalchemy.exc import DBAPIError
 
 from engine.files import make_private
 from service.errors import ServiceError
+from service.opinions import pack
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -51,9 +56,11 @@ media = Table(
     Column("size", Integer),  # bytes, of the file as it was last seen; null: not since this was kept
     Column("changed", Integer),  # its modification time, ns
     Column("requests", Integer, nullable=False, server_default="0"),  # how often somebody asked to tag it again
+    Column("revision", Integer, nullable=False, server_default="0"),  # of the library, when this was last changed
     sqlite_autoincrement=True,  # an id is never given twice
 )
 Index("media_vanished", media.c.id, sqlite_where=~media.c.present)
+Index("media_revision", media.c.revision)
 
 tag = Table(
     "tag",
@@ -61,6 +68,7 @@ tag = Table(
     Column("id", Integer, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("category", Text, nullable=False),
+    Column("threshold", Float),  # the score from which it counts, as verdicts have shown; null: whatever was stored
 )
 
 model = Table(
@@ -70,26 +78,94 @@ model = Table(
     Column("name", Text, nullable=False, unique=True),
 )
 
-media_tag = Table(
-    "media_tag",
+UNNAMED = ""
+"""The model of what came by a call that does not say which gave it."""
+
+opinion = Table(  # what a model scored; a blob a picture and model
+    "opinion",
     metadata,
     Column("media_id", ForeignKey(media.c.id), primary_key=True),
-    Column("tag_id", ForeignKey(tag.c.id), primary_key=True),
-    Column("similarity", Float, nullable=False),
-    Column("model_id", ForeignKey(model.c.id)),  # which one gave it; null: it came by a call that does not say
-    Index("media_tag_by_tag", "tag_id", "media_id", "similarity"),
+    Column("model_id", ForeignKey(model.c.id), primary_key=True),
+    Column("tags", LargeBinary, nullable=False),  # opinions.pack
     sqlite_with_rowid=False,
 )
 
+edit = Table(  # the journal: what people decided, a row each time
+    "edit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Integer, nullable=False),  # ms since 1970
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),  # a sentence
+    Column("undoes", ForeignKey("edit.id"), unique=True),  # the edit that this one takes back
+    sqlite_autoincrement=True,
+)
+
+verdict = Table(  # what a person said of a picture and a tag
+    "verdict",
+    metadata,
+    Column("media_id", ForeignKey(media.c.id), primary_key=True),
+    Column("tag_id", ForeignKey(tag.c.id), primary_key=True),
+    Column("yes", Boolean, nullable=False),
+    Column("edit_id", ForeignKey(edit.c.id), nullable=False),
+    Index("verdict_by_tag", "tag_id", "media_id"),
+    sqlite_with_rowid=False,
+)
+
+change = Table(  # of a verdict, by an edit; null: there is none
+    "change",
+    metadata,
+    Column("edit_id", ForeignKey(edit.c.id), primary_key=True),
+    Column("media_id", ForeignKey(media.c.id), primary_key=True),
+    Column("tag_id", ForeignKey(tag.c.id), primary_key=True),
+    Column("before", Boolean),
+    Column("after", Boolean),
+    sqlite_with_rowid=False,
+)
 
 library = Table(  # one row
     "library",
     metadata,
     Column("identity", Text, nullable=False),  # of this database, whatever it and the folder are called
     Column("root", Text),  # where the folder was when it was last looked through
+    Column("revision", Integer, nullable=False, server_default="0"),  # one more with each change of media or tags
+    Column("tags_revision", Integer, nullable=False, server_default="0"),  # when a category or threshold was changed
 )
 
-_MIGRATIONS = {
+
+def touch(connection: Connection, media_ids: Iterable[int] = (), *, tags: bool = False) -> None:
+    """Marks what a transaction has changed, so that the index of every process finds it.
+
+    `tags`: the category or the threshold of a tag, which may concern any picture.
+    """
+    renewed = update(library).values(revision=library.c.revision + 1).returning(library.c.revision)
+    revision = connection.execute(renewed).scalar_one()
+    changed = [{"medium": media_id, "now": revision} for media_id in media_ids]
+    if changed:
+        connection.execute(_mark, changed)
+    if tags:
+        connection.execute(update(library).values(tags_revision=revision))
+
+
+_mark = update(media).where(media.c.id == bindparam("medium")).values(revision=bindparam("now"))
+
+
+def _blobs_for_rows(connection: Connection) -> None:
+    """From version 2, which kept a row for each tag of a picture."""
+    for table in (edit, opinion, verdict, change):
+        table.create(connection)
+    connection.exec_driver_sql("INSERT OR IGNORE INTO model (name) VALUES (?)", (UNNAMED,))
+    unnamed = connection.execute(select(model.c.id).where(model.c.name == UNNAMED)).scalar_one()
+    rows = connection.exec_driver_sql(
+        f"SELECT media_id, coalesce(model_id, {unnamed:d}), tag_id, similarity FROM media_tag ORDER BY 1, 2"  # noqa: S608
+    )
+    for (media_id, model_id), group in groupby(rows, key=lambda row: (row[0], row[1])):
+        tags = {tag_id: score for _, _, tag_id, score in group}
+        connection.execute(insert(opinion).values(media_id=media_id, model_id=model_id, tags=pack(tags)))
+    connection.exec_driver_sql("DROP TABLE media_tag")
+
+
+_MIGRATIONS: dict[int, tuple[str | Callable[[Connection], None], ...]] = {
     # From version 1.
     2: (
         "ALTER TABLE media ADD COLUMN size INTEGER",
@@ -98,6 +174,14 @@ _MIGRATIONS = {
         "CREATE TABLE model (id INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
         "ALTER TABLE media_tag ADD COLUMN model_id INTEGER REFERENCES model (id)",
         "CREATE TABLE library (identity TEXT NOT NULL, root TEXT)",
+    ),
+    3: (
+        "ALTER TABLE media ADD COLUMN revision INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX media_revision ON media (revision)",
+        "ALTER TABLE tag ADD COLUMN threshold FLOAT",
+        "ALTER TABLE library ADD COLUMN revision INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE library ADD COLUMN tags_revision INTEGER NOT NULL DEFAULT 0",
+        _blobs_for_rows,
     ),
 }
 
@@ -189,8 +273,11 @@ def _migrate(connection: Connection, path: Path) -> None:
         metadata.create_all(connection)
     else:
         for newer in range(version + 1, SCHEMA_VERSION + 1):
-            for statement in _MIGRATIONS[newer]:
-                connection.exec_driver_sql(statement)
+            for step in _MIGRATIONS[newer]:
+                if callable(step):
+                    step(connection)
+                else:
+                    connection.exec_driver_sql(step)
     if version < SCHEMA_VERSION:
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
     if not connection.execute(select(library.c.identity)).first():

@@ -16,6 +16,8 @@ from service.database import Database
 from service.errors import ServiceError
 from service.guard import Access, is_loopback
 from service.libraries import database_of
+from service.search.find import Search
+from service.search.names import Keys
 from service.server import bind, serving, urls
 from service.store import Store
 from service.tagging import PictureTagger
@@ -90,9 +92,8 @@ def embedded(
         catalogue = Catalogue(database, library)
         pictures = catalogue.scan()
         store = Store(database, categories)
-        app = build_app(
-            database, catalogue, store, thumbnails, access=access, tagger=tagger, categories=categories or {}
-        )
+        search = Search(database, Keys())
+        app = build_app(search, catalogue, store, thumbnails, access=access, tagger=tagger, categories=categories or {})
         with (
             bind(host, port) as listening,
             serving(app, listening, access_log=access_log),

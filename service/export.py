@@ -5,20 +5,20 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from sqlalchemy import select
 
 from service.catalogue import Catalogue
-from service.database import Database, media, media_tag, tag
+from service.database import Database, media, tag
 from service.errors import ServiceError
 from service.formats import Order
+from service.search.said import tags_of
 
 _CATEGORIES = {"Character": 0, "General": 1, "System": 3}
 _RATING = "rating:"
+_AT_ONCE = 500  # pictures whose tags are read together
 _WORD = re.compile(r"[^\W_]{2}")  # what a kaomoji (^_^, o_o, (o)_(o)) does not hold
 
 
@@ -107,17 +107,19 @@ def check_categories(database: Database, categories: Iterable[str]) -> None:
 
 def tagged(database: Database, selection: Selection = Selection()) -> Iterator[Tagged]:
     """Every present picture that has tags, by id, with those that are chosen."""
-    rows = (
-        select(media.c.path, tag.c.key, media_tag.c.similarity, tag.c.category)
-        .join(media_tag, media_tag.c.media_id == media.c.id)
-        .join(tag, tag.c.id == media_tag.c.tag_id)
-        .where(media.c.present)
-        .order_by(media.c.id, media_tag.c.similarity.desc(), tag.c.id)
-        .execution_options(yield_per=10_000)
-    )
     with database.reading() as connection:
-        for path, group in groupby(connection.execute(rows), key=attrgetter("path")):
-            yield path, selection.of([Tag(row.key, row.similarity, row.category) for row in group])
+        listed = connection.execute(select(media.c.id, media.c.path).where(media.c.present).order_by(media.c.id)).all()
+        for first in range(0, len(listed), _AT_ONCE):
+            some = listed[first : first + _AT_ONCE]
+            tags = tags_of(connection, [row.id for row in some])
+            for media_id, path in some:
+                own = [
+                    Tag(one.key, 1.0 if one.score is None else one.score, one.category)
+                    for one in tags[media_id]
+                    if one.counts
+                ]
+                if own:
+                    yield path, selection.of(own)
 
 
 def write_jsonl(pictures: Iterator[Tagged], out: TextIO) -> int:

@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from engine.pictures.sniff import CONTENT_TYPES
-from service import search
 from service.catalogue import Catalogue
-from service.database import Database
 from service.guard import HEALTH
+from service.search.find import Search
+from service.search.query import MAX_LENGTH
 from service.threads import own_threads
 from service.thumbs import Thumbnails, Version, placeholder
 
@@ -29,29 +29,15 @@ _SEARCHES = 4
 _PICTURES = 8
 _PATIENCE = 10.0  # seconds that a request waits for one of them
 
-_TOO_MANY = f"a search takes {search.MAX_TAGS} tags and {search.MAX_WORDS} words at most"
+_Text = Annotated[str, Query(alias="q", max_length=MAX_LENGTH, description="a query")]
+_Language = Annotated[str, Query(alias="lang", max_length=35, description="BCP 47: of the names that are shown")]
 
 
-async def _query(
-    tag: Annotated[list[str], Query(description="whole tags; all must be there")] = [],  # noqa: B006 - copied
-    q: Annotated[str, Query(max_length=200, description="parts of tags, separated by spaces")] = "",
-    category: Annotated[str | None, Query(max_length=100)] = None,
-) -> search.Query:
-    # async, for FastAPI would run it in one of the threads that all files share
-    words = q.split()
-    if len(tag) > search.MAX_TAGS or len(words) > search.MAX_WORDS:
-        raise HTTPException(422, _TOO_MANY)
-    return search.Query(tag, words, category or None)
-
-
-_Search = Annotated[search.Query, Depends(_query)]
-
-
-def pages(database: Database, catalogue: Catalogue, thumbnails: Thumbnails) -> APIRouter:
+def pages(search: Search, catalogue: Catalogue, thumbnails: Thumbnails) -> APIRouter:
     """The page's routes; not part of the contract, so not in the OpenAPI document."""
     routes = APIRouter(include_in_schema=False)
     routes.include_router(_static_files())
-    routes.include_router(_data(database, catalogue))
+    routes.include_router(_data(search, catalogue))
     routes.include_router(_pictures(catalogue, thumbnails))
     return routes
 
@@ -82,40 +68,46 @@ def _static_files() -> APIRouter:
     return routes
 
 
-def _data(database: Database, catalogue: Catalogue) -> APIRouter:
+def _data(search: Search, catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(route_class=own_threads(_SEARCHES, _PATIENCE))
 
     @routes.api_route("/page/summary", methods=_READING)
     def summary() -> dict[str, Any]:
-        with database.reading() as connection:
-            return {"library": catalogue.root.name, **search.summary(connection)}
+        return {"library": catalogue.root.name, **search.summary()}
 
     @routes.api_route("/page/pictures", methods=_READING)
     def pictures(
-        query: _Search,
+        text: _Text = "",
+        language: _Language = "en",
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 60,
     ) -> dict[str, Any]:
-        with database.reading() as connection, search.time_limit(connection):
-            return search.find(connection, query, offset, limit)
+        return search.find(text, offset=offset, limit=limit, language=language)
+
+    @routes.api_route("/page/facets", methods=_READING)
+    def facets(text: _Text = "", language: _Language = "en") -> dict[str, Any]:
+        return search.facets(text, language)
 
     @routes.api_route("/page/tags", methods=_READING)
-    def tags(query: _Search, limit: Annotated[int, Query(ge=1, le=100)] = 12) -> list[dict[str, Any]]:
-        with database.reading() as connection, search.time_limit(connection):
-            return search.suggest(connection, query, limit)
+    def tags(
+        text: Annotated[str, Query(alias="q", max_length=200, description="what is being typed")] = "",
+        language: _Language = "en",
+        limit: Annotated[int, Query(ge=1, le=100)] = 12,
+    ) -> list[dict[str, Any]]:
+        return search.suggest(text, limit, language)
 
     @routes.api_route("/page/pictures/{media_id}", methods=_READING)
-    def picture(media_id: int) -> dict[str, Any]:
-        with database.reading() as connection:
-            found = search.picture(connection, _id(media_id))
+    def picture(media_id: int, language: _Language = "en") -> dict[str, Any]:
+        found = search.picture(_id(media_id), language)
         if found is None:
             raise HTTPException(404, f"there is no picture {media_id}")
         return found
 
     @routes.api_route("/page/pictures/{media_id}/{direction}", methods=_READING)
-    def neighbour(media_id: int, direction: Literal["next", "previous"], query: _Search) -> dict[str, int | None]:
-        with database.reading() as connection, search.time_limit(connection):
-            return {"id": search.neighbour(connection, query, _id(media_id), after=direction == "next")}
+    def neighbour(
+        media_id: int, direction: Literal["next", "previous"], text: _Text = "", language: _Language = "en"
+    ) -> dict[str, int | None]:
+        return {"id": search.neighbour(text, _id(media_id), after=direction == "next", language=language)}
 
     @routes.post("/page/pictures/{media_id}/again")
     def again(media_id: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 // The page's state lives in its address (?tag=…&q=…&category=…&picture=…), so that back, reload and a sent link work.
 
-import { byId, getJson, number } from "./dom.js";
+import { byId, getJson, number, quoted } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Picture } from "./picture.js";
 import { Search } from "./search.js";
@@ -10,6 +10,15 @@ const SUMMARY_EVERY_MS = 5000;
 let state = fromAddress();
 let shownQuery = null;
 let summary = null;
+
+const PREFIXES = { System: "rating:" };
+
+/** The query in the service's language. What is being typed is looked for anywhere in a tag. */
+function query({ tags, q, category }) {
+  const prefix = category && (PREFIXES[category] ?? `${category.toLowerCase()}:`);
+  const words = q.split(/\s+/).filter(Boolean).map((word) => `${prefix}*${word}*`);
+  return [...tags.map(quoted), ...words, ...(prefix && !words.length ? [`${prefix}*`] : [])].join(" ");
+}
 
 const grid = new Grid({ clear: () => go({ tags: [], q: "", category: "" }) });
 const picture = new Picture({ close, search: (tag) => go({ tags: [tag], q: "", category: "", picture: null }), step });
@@ -60,7 +69,7 @@ function show() {
   if (query !== shownQuery) {
     shownQuery = query;
     search.show(state, summary);
-    grid.show(state, summary);
+    grid.show(query(state), state.tags.length > 0 || state.q !== "", summary);
   }
   picture.show(state.picture);
   document.title = [...state.tags, state.q, summary?.library ?? "Library"].filter(Boolean).join(" · ");

@@ -19,6 +19,9 @@ export const colour = (category) =>
 
 export const number = (value) => value.toLocaleString("en");
 
+/** A tag as a query holds it, whatever is in it. */
+export const quoted = (tag) => `"${tag.replace(/[\\"]/g, "\\$&")}"`;
+
 /** The service answered, but not with what was asked for; its message says why. */
 export class Refused extends Error {}
 

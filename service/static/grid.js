@@ -8,6 +8,7 @@ export class Grid {
   #grid = byId("grid");
   #cards = []; // ids, in the order shown
   #query = null;
+  #ranked = false; // some tags were asked for, so that some pictures match better than others
   #summary = null;
   #total = 0;
   #loading = null; // the AbortController of the request in flight
@@ -21,9 +22,10 @@ export class Grid {
   }
 
   /** Shows what matches; the cards there stay until the new ones have come, so nothing flickers. */
-  async show({ tags, q, category }, summary) {
+  async show(query, ranked, summary) {
     this.#loading?.abort();
-    this.#query = { tag: tags, q, category };
+    this.#query = { q: query };
+    this.#ranked = ranked;
     this.#summary = summary;
     this.#total = 0;
     await this.#load(0);
@@ -74,13 +76,12 @@ export class Grid {
   }
 
   #say() {
-    const searched = this.#query.tag.length > 0 || this.#query.q || this.#query.category;
+    const searched = this.#query.q !== "";
     const none = this.#summary?.tagged === 0; // how they get tags is worth a word then
     const waiting = (this.#summary?.pictures ?? 0) - (this.#summary?.tagged ?? 0);
     const pictures = `${number(this.#total)} ${this.#total === 1 ? "picture" : "pictures"}`;
-    const ranked = this.#query.tag.length > 0 || this.#query.q;
     const more = searched
-      ? ranked && this.#total > 1 ? "best match first" : ""
+      ? this.#ranked && this.#total > 1 ? "best match first" : ""
       : this.#total && waiting
         ? none ? "none tagged yet: engine run --library tags them" : `${number(waiting)} still without tags`
         : "";

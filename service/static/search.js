@@ -62,10 +62,11 @@ export class Search {
     const word = this.#input.value.trim();
     if (!word) return this.#hide();
     const asking = (this.#asking = new AbortController());
-    const { tags, category } = this.#state;
+    const last = word.split(/\s+/).at(-1);
     try {
-      const found = await getJson("/page/tags", { q: word, tag: tags, category }, asking.signal);
-      if (!asking.signal.aborted) this.#offer(found, word.split(/\s+/).at(-1));
+      const found = await getJson("/page/tags", { q: last }, asking.signal);
+      const fresh = found.filter(({ tag, category }) => !this.#state.tags.includes(tag) && [category, ""].includes(this.#state.category));
+      if (!asking.signal.aborted) this.#offer(fresh, last);
     } catch {
       // typed on, or the service is away, which the grid says
     }

@@ -61,6 +61,15 @@ def test_delivery(capsys, tmp_path: Path) -> None:
     check_page(html, plots=1)
 
 
+def test_service(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "s.html"
+    result = measured(capsys, "service", "--pictures", "1000", "--times", "2", "--html", str(html))
+    assert (result["pictures"], result["target_ms"]) == (1000, 100.0)
+    assert result["file_mb"] > 0.1 and result["ready_s"] > 0
+    assert all(0 < row["median_ms"] <= row["p95_ms"] for row in result["rows"].values())
+    check_page(html, plots=1)
+
+
 def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
     html = tmp_path / "s.html"
     words = ("sweep", "--model", str(tiny_model), "--batch", "1", "--batch", "3", "--rounds", "1", "--seconds", "0.1")

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from engine.ledger.ledger import Ledger
 from service.catalogue import Catalogue
-from service.database import Database, default_path
+from service.database import Database, default_path, media
 from service.errors import ServiceError
 from service.libraries import database_of, move
+from service.search.said import tags_of
 from service.store import Opinion, Score, Store
 
 VERSION_1 = """
@@ -40,14 +42,18 @@ def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-TAGS = "SELECT path, key, similarity FROM media_tag JOIN media ON media.id = media_id JOIN tag ON tag.id = tag_id"
+def tags(path: Path) -> list[tuple[str, str, float]]:
+    with closing(Database(path)) as database, database.reading() as connection:
+        names = {row.id: row.path for row in connection.execute(select(media.c.id, media.c.path))}
+        said = tags_of(connection, list(names))
+    return sorted((names[media_id], one.key, one.score or 0.0) for media_id, found in said.items() for one in found)
 
 
 def test_a_database_of_version_1_keeps_its_tags_and_works_on(tmp_path, library):
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(VERSION_1)
-    before = rows(path, TAGS)
+    before = [("a.jpg", "hat", 0.9), ("a.jpg", "smile", 0.8), ("gone.jpg", "hat", 0.7)]
     identities = set()
     for _ in range(2):
         with closing(Database(path)) as database:
@@ -56,11 +62,11 @@ def test_a_database_of_version_1_keeps_its_tags_and_works_on(tmp_path, library):
             assert catalogue.scan() == 4
             assert {row.path: row.id for row in catalogue.segment(0, 9)}["a.jpg"] == 3
     assert len(identities) == 1
-    assert rows(path, TAGS) == before
+    assert tags(path) == before
     with closing(Database(path)) as database:
         Store(database).put([Score(4, "hat", 0.5)])
         Store(database).replace([Opinion(3, "m", {"hat": 0.4})])
-    assert sorted(rows(path, TAGS)) == [("a.jpg", "hat", 0.4), ("b.PNG", "hat", 0.5), ("gone.jpg", "hat", 0.7)]
+    assert tags(path) == [("a.jpg", "hat", 0.4), ("b.PNG", "hat", 0.5), ("gone.jpg", "hat", 0.7)]
 
 
 def test_the_tables_are_the_same_however_a_database_came_to_be(tmp_path):
@@ -97,7 +103,7 @@ def test_all_that_is_kept_follows_the_folder(tmp_path, library, home):
     with closing(Database(path)) as database, Ledger(path.with_suffix(".ledger.db")) as ledger:
         assert database.identity == identity and ledger.meta("service") == "it"
         assert ledger._read("PRAGMA journal_mode", (), str) == ["wal"]
-    assert rows(path, TAGS) == [("<img src=x onerror=alert(1)>.jpg", "hat", 0.5)]
+    assert tags(path) == [("<img src=x onerror=alert(1)>.jpg", "hat", 0.5)]
     assert path.with_suffix(".token").read_text(encoding="utf-8") == "secret"
     assert not [p for p in home.rglob("*") if p.name.startswith(default_path(library).stem) and p.suffix != ".lock"]
     with pytest.raises(ServiceError, match="no tags are kept"):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,10 +14,9 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from service import pages, search, server
-from service.database import Database
+from service import pages, server
 from service.embedded import Running, embedded
-from tests.service.conftest import record
+from service.search.find import Search
 
 SEGMENT = {"segmentStart": 1, "limit": 10}
 
@@ -37,14 +36,14 @@ class Gate(NamedTuple):
 @pytest.fixture
 def gate(monkeypatch) -> Iterator[Gate]:
     gate = Gate(threading.Event(), threading.Event())
-    find = search.find
+    find = Search.find
 
-    def stuck(*arguments):
+    def stuck(*arguments, **options):
         gate.reached.set()
         gate.open.wait()
-        return find(*arguments)
+        return find(*arguments, **options)
 
-    monkeypatch.setattr(search, "find", stuck)
+    monkeypatch.setattr(Search, "find", stuck)
     monkeypatch.setattr(pages, "_PATIENCE", 0.2)
     yield gate
     gate.open.set()
@@ -93,27 +92,13 @@ def test_pictures_on_a_share_that_hangs_keep_the_media_api_waiting_neither(runni
         assert {one.result().status_code for one in pictures} == {200}
 
 
-def test_a_search_that_takes_too_long_is_ended(running, http, ids, monkeypatch):
-    assert http.post("/media/recognition/bulk", json=[record(1, f"tag_{i}") for i in range(2_000)]).status_code == 200
-    with closing(Database(running.db)) as database, database.reading() as connection:
-        with pytest.raises(search.TooLong, match="longer words"), search.time_limit(connection, 0.0):
-            search.find(connection, search.Query(words=["t"] * 8), 0, 60)
-        with search.time_limit(connection, 60.0):  # the connection is good for the next one
-            assert search.find(connection, search.Query(words=["t"] * 8), 0, 60)["total"] == 1
-
-
-@pytest.mark.parametrize("query", ["q=a+b+c+d+e+f+g+h+i", "&".join(f"tag=t{i}" for i in range(21)), "tag=x&" * 70])
-@pytest.mark.parametrize("path", ["/page/pictures", "/page/tags"])
-def test_too_many_terms_are_refused_in_a_sentence(idle, path, query):
-    answer = idle.get(f"{path}?{query}")
-    assert answer.status_code == 422
-    assert answer.json()["error"] == "a search takes 20 tags and 8 words at most"
-
-
-def test_the_most_terms_are_taken(idle):
-    query = [("tag", f"t{i}") for i in range(20)] + [("q", "a b c d e f g h")]
-    for path in ("/page/pictures", "/page/tags", "/page/pictures/1/next"):
-        assert idle.get(path, params=query).status_code == 200
+@pytest.mark.parametrize("path", ["/page/pictures", "/page/facets", "/page/pictures/1/next"])
+def test_a_query_without_end_is_bounded(idle, path):
+    for query in ("a" * 9_999, "(" * 9_999, " or ".join(f"t{i}" for i in range(1_000)), "-" * 9_999):
+        assert idle.get(path, params={"q": query}).status_code == 200
+    refused = idle.get(path, params={"q": "a" * 10_001})
+    assert refused.status_code == 422
+    assert "10000 characters" in refused.json()["error"]
 
 
 def half_open(running: Running, count: int, stack: ExitStack) -> list[socket.socket]:

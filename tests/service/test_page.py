@@ -36,21 +36,31 @@ def paths(http, **query) -> list[str]:
     return [picture["path"] for picture in answer.json()["pictures"]]
 
 
-def test_search_finds_parts_of_tags_best_first(http, tagged):
-    assert paths(http, q="long") == ["b.PNG", "a.jpg", "nested folder/été/c.webp"]
-    assert paths(http, q="LONG_h") == ["b.PNG", "a.jpg"]  # the underscore is no wildcard
-    assert paths(http, q="long hat") == ["b.PNG"]
-    assert paths(http, tag="long_hair") == ["a.jpg"]
-    assert paths(http, tag=["very_long_hair", "hat"]) == ["b.PNG"]
-    assert paths(http, q="rating:") == paths(http, category="System") == ["a.jpg"]
-    assert paths(http, q="safe", category="General") == []
+def test_search_takes_a_query(http, tagged):
+    assert paths(http, q="*long*") == ["b.PNG", "a.jpg", "nested folder/été/c.webp"]
+    assert paths(http, q="*LONG_h*") == ["b.PNG", "a.jpg"]  # the underscore is no wildcard
+    assert paths(http, q="*long* hat") == ["b.PNG"]
+    assert paths(http, q="long_hair") == ["a.jpg"]
+    assert paths(http, q="very_long_hair or long_hair -hat") == ["b.PNG", "a.jpg"]
+    assert paths(http, q="rating:*") == ["a.jpg"]
+    assert paths(http, q="general:*safe*") == []
     assert paths(http, q="%") == []
     assert len(paths(http)) == len(NAMES)
 
 
+def test_what_is_wrong_in_a_query_is_said_beside_what_was_found(http, tagged):
+    answer = http.get("/page/pictures", params={"q": "hat (score:x"}).json()
+    assert [picture["path"] for picture in answer["pictures"]] == ["b.PNG"]
+    assert answer["mistakes"] == [
+        {"at": 4, "length": 1, "reason": "this bracket is not closed"},
+        {"at": 5, "length": 7, "reason": "a score is a number from 0 to 1, as in `score:>0.8`"},
+    ]
+    assert answer["query"] == "hat"
+
+
 def test_search_pages(http, tagged):
-    first = http.get("/page/pictures", params={"q": "long", "limit": 2}).json()
-    rest = http.get("/page/pictures", params={"q": "long", "limit": 2, "offset": 2}).json()
+    first = http.get("/page/pictures", params={"q": "*long*", "limit": 2}).json()
+    rest = http.get("/page/pictures", params={"q": "*long*", "limit": 2, "offset": 2}).json()
     assert (first["total"], len(first["pictures"]), len(rest["pictures"])) == (3, 2, 1)
 
 
@@ -202,7 +212,7 @@ def test_stepping_follows_the_order_of_the_search(http, tagged):
             steps.append(after)
         return steps
 
-    for query in ({}, {"q": "long"}, {"category": "General"}, {"tag": "hat"}):
+    for query in ({}, {"q": "*long*"}, {"q": "general:*"}, {"q": "hat"}):
         found = [picture["id"] for picture in http.get("/page/pictures", params=query).json()["pictures"]]
         assert walk("next", found[0], **query) == found
         assert walk("previous", found[-1], **query) == found[::-1]

@@ -68,7 +68,7 @@ def test_unknown_media_are_rejected_whole_and_the_rest_is_stored(http, ids):
 def test_the_database_knows_which_model_gave_a_tag(http, ids, running: Running):
     replace(http, ids["a.jpg"], {"hat": "0.900"}, "second")
     with closing(sqlite3.connect(running.db)) as connection:
-        sql = "SELECT model.name FROM media_tag JOIN model ON model.id = model_id"
+        sql = "SELECT model.name FROM opinion JOIN model ON model.id = model_id"
         assert connection.execute(sql).fetchall() == [("second",)]
 
 

@@ -119,7 +119,7 @@ def test_tags_from_before_models_were_named_are_replaced_too(home: Home) -> None
     """A library that an older engine filled by the bulk call, and a ledger that names no model."""
     home.tag("run")
     for database, sql in (
-        (default_path_of(home), "UPDATE media_tag SET model_id = NULL"),
+        (default_path_of(home), "UPDATE opinion SET model_id = (SELECT id FROM model WHERE name = '')"),
         (default_path_of(home).with_suffix(".ledger.db"), "DELETE FROM meta WHERE key = 'models'"),
     ):
         connection = sqlite3.connect(database)
