@@ -1,7 +1,7 @@
-"""`engine bench service`: how long the embedded service takes for a search, and what the library takes of disk and memory.
+"""`engine bench service`: how long the embedded service takes for a search, and what its library takes of the machine.
 
-The library is made up: the pictures have no files, and their tags are drawn as those of real libraries are, a few on most
-pictures and most on few. Searches are asked as the page asks them, without HTTP, in a process of their own.
+The library is made up: its pictures have no files, and their tags are drawn as those of real libraries are, few tags on
+most pictures and most tags on few. It is asked as the page asks, without HTTP, in a process of its own.
 """
 
 import tempfile
