@@ -7,18 +7,21 @@ from fastapi import FastAPI
 
 from service.api import answer_errors_in_sentences, media_api
 from service.catalogue import Catalogue
+from service.edits import edits, page_edits
 from service.guard import Access, Guard
 from service.pages import pages
 from service.search.find import Search
 from service.store import Store
 from service.tagging import PictureTagger, tagging
 from service.thumbs import Thumbnails
+from service.verdicts import Verdicts
 
 
 def build_app(
     search: Search,
     catalogue: Catalogue,
     store: Store,
+    verdicts: Verdicts,
     thumbnails: Thumbnails,
     *,
     access: Access,
@@ -32,6 +35,8 @@ def build_app(
     # FastAPI's own documentation pages load their script from another host; pages.py has one that does not.
     app = FastAPI(title="Media API", version="1", docs_url=None, redoc_url=None)
     app.include_router(media_api(catalogue, store))
+    app.include_router(edits(verdicts, search))
+    app.include_router(page_edits(verdicts, search))
     app.include_router(tagging(tagger, categories))
     app.include_router(pages(search, catalogue, thumbnails))
     answer_errors_in_sentences(app)

@@ -120,6 +120,9 @@ change = Table(  # of a verdict, by an edit; null: there is none
     Column("tag_id", ForeignKey(tag.c.id), primary_key=True),
     Column("before", Boolean),
     Column("after", Boolean),
+    Column("before_edit", Integer),  # the edit that had given the verdict before
+    Column("after_edit", Integer),  # the one that gives it now: this one, or, where it undoes, the one before
+    Index("change_by_picture", "media_id", "tag_id"),
     sqlite_with_rowid=False,
 )
 

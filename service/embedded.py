@@ -22,6 +22,7 @@ from service.server import bind, serving, urls
 from service.store import Store
 from service.tagging import PictureTagger
 from service.thumbs import Thumbnails
+from service.verdicts import Verdicts
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,16 @@ def embedded(
         pictures = catalogue.scan()
         store = Store(database, categories)
         search = Search(database, Keys())
-        app = build_app(search, catalogue, store, thumbnails, access=access, tagger=tagger, categories=categories or {})
+        app = build_app(
+            search,
+            catalogue,
+            store,
+            Verdicts(database, store),
+            thumbnails,
+            access=access,
+            tagger=tagger,
+            categories=categories or {},
+        )
         with (
             bind(host, port) as listening,
             serving(app, listening, access_log=access_log),

@@ -1,0 +1,70 @@
+"""Editing over real HTTP: by a program with the token, and by the page."""
+
+import httpx
+import pytest
+
+from tests.service.conftest import record
+
+
+def edit(http, **request):
+    answer = http.post("/edits", json=request)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def found(http, query: str) -> set[str]:
+    return {picture["path"] for picture in http.get("/page/pictures", params={"q": query}).json()["pictures"]}
+
+
+def test_all_that_a_search_finds_is_edited_at_once_and_undone(http, ids):
+    records = [record(ids[name], "hat", "0.900") for name in ("a.jpg", "b.PNG")]
+    assert http.post("/media/recognition/bulk", json=records).status_code == 200
+    request = {"query": "hat", "yes": ["red_hat"], "no": ["hat"], "who": "me"}
+    preview = edit(http, **request, dryRun=True)
+    assert preview == {"id": None, "pictures": 2, "unknown": [], "changed": {"red_hat": 2, "hat": 2}, "left": 0}
+    assert found(http, "hat") == {"a.jpg", "b.PNG"}
+    done = edit(http, **request)
+    assert done["changed"] == preview["changed"]
+    assert found(http, "hat") == set() and found(http, "red_hat source:human") == {"a.jpg", "b.PNG"}
+    edit(http, pictures=[ids["a.jpg"]], yes=["hat"], who="you")
+    [latest, first] = http.get("/edits").json()["entries"]
+    assert (first["id"], first["who"], first["what"]) == (done["id"], "me", "add red_hat; remove hat: 2 pictures")
+    undone = http.post(f"/edits/{done['id']}/undo", json={"who": "me"}).json()
+    assert undone["changed"] == {"red_hat": 2, "hat": 1} and undone["left"] == 1
+    assert found(http, "hat") == {"a.jpg", "b.PNG"} and found(http, "red_hat") == set()
+    assert [e["id"] for e in http.get(f"/edits?before={latest['id']}&limit=1").json()["entries"]] == [first["id"]]
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"yes": ["hat"]}, "either pictures or a query"),
+        ({"pictures": [1], "query": "x", "yes": ["hat"]}, "either pictures or a query"),
+        ({"pictures": [1]}, "nothing is said"),
+        ({"pictures": [1], "yes": ["a\u0000b"]}, "is no tag"),
+        ({"pictures": ["1"], "yes": ["hat"]}, "integer"),
+        ({"pictures": [1], "yes": ["hat"], "no": ["hat"]}, "two things"),
+    ],
+)
+def test_what_cannot_be_done_is_said(idle, request_, said):
+    answer = idle.post("/edits", json=request_)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
+
+
+def test_an_undo_that_cannot_be(idle):
+    answer = idle.post("/edits/7/undo", json={})
+    assert (answer.status_code, answer.json()["error"]) == (409, "there is no edit 7")
+
+
+def test_only_who_has_the_token_or_is_the_page_edits(running, ids):
+    request = {"pictures": [ids["a.jpg"]], "yes": ["hat"]}
+    with httpx.Client(base_url=running.url) as browser:
+        assert browser.post("/edits", json=request).status_code == 401
+        assert browser.post("/page/edits", json=request).status_code == 401
+        assert browser.post("/page/edits", json=request, headers={"Origin": "https://evil.example"}).status_code == 401
+        done = browser.post("/page/edits", json=request, headers={"Origin": running.url})
+        assert done.status_code == 200
+        undo = f"/page/edits/{done.json()['id']}/undo"
+        assert browser.post(undo, json={}, headers={"Origin": running.url}).status_code == 200
+        assert len(browser.get("/page/edits").json()["entries"]) == 2
