@@ -6,19 +6,8 @@ from service.dictionary import Dictionary, DictionaryError, Name
 from service.dictionary.concepts import LONGEST_NAME
 
 KANCOLLE = [
-    "舰C",
-    "舰娘",
-    "艦娘",
-    "艦これ",
-    "かんこれ",
-    "カンコレ",
-    "kancolle",
-    "kankore",
-    "舰队收藏",
-    "艦隊收藏",
-    "砍口垒",
-    "jianniang",
-    "Kantai Collection",
+    *("舰C", "舰娘", "艦娘", "艦これ", "かんこれ", "カンコレ", "kancolle", "kankore", "舰队收藏", "艦隊收藏", "砍口垒"),
+    *("jianniang", "Kantai Collection"),
 ]
 
 
