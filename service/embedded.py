@@ -104,6 +104,7 @@ def embedded(
             store,
             Verdicts(database, store),
             similar,
+            dictionary,
             thumbnails,
             access=access,
             tagger=tagger,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from service.dictionary import Answer, Dictionary, DictionaryError
 from service.dictionary.derive import series_of
 from service.search.index import Index, keyed
-from service.search.names import MAX_NEAR, Keys, Meaning
+from service.search.names import MAX_NEAR, Group, Keys, Meaning
 
 CATEGORIES = {"series": "copyright"}
 """Of a query's prefixes those that the dictionary calls otherwise."""
@@ -29,12 +29,14 @@ class _Known:
         own: of a concept, keys that the dictionary does not know but that are this very thing.
         narrower: of a series, keys of its characters that the dictionary does not know.
         shown: by (key, language), what a tag is called.
+        groups: by path, the keys of the library's tags in a group; None: not asked yet.
     """
 
     state: tuple[int, int]
     own: Mapping[str, frozenset[str]] = field(default_factory=dict)
     narrower: Mapping[str, frozenset[str]] = field(default_factory=dict)
     shown: dict[tuple[str, str], str] = field(default_factory=dict)
+    groups: Mapping[str, frozenset[str]] | None = None
 
 
 class DictionaryNames:
@@ -87,6 +89,24 @@ class DictionaryNames:
         told = {key for one in meanings for key in one.keys}
         meanings += [m for m in self._keys.suggest(index, text, language, limit) if m.concept not in told]
         return meanings[:limit]
+
+    def groups(self, index: Index, language: str) -> Sequence[Group]:
+        known = self._now(index)
+        if known.groups is None:
+            known.groups = {one.path: self._keys_in(one.path, index) for one in self.dictionary.groups()}
+        return [
+            Group(one.path, _named(one.names, language) or one.path, known.groups[one.path])
+            for one in self.dictionary.groups()
+        ]
+
+    def _keys_in(self, path: str, index: Index) -> frozenset[str]:
+        keys: set[str] = set()
+        after = ""
+        while some := self.dictionary.concepts(after, 1_000, path):
+            after = some[-1].key
+            for concept in some:
+                keys.update(key for key in self.dictionary.keys_of(concept.key, narrower=False) if key in index.by_key)
+        return frozenset(keys)
 
     def shown(self, key: str, language: str) -> str:
         names = self._known.shown
@@ -153,3 +173,10 @@ class DictionaryNames:
             if one.how in ("key", "name") and self.dictionary.concept(one.concept).category == "copyright"
         ]
         return found[0] if len(found) == 1 else None
+
+
+def _named(names: Mapping[str, str], language: str) -> str:
+    """A group's name in a language, or the English one. `zh` is Simplified Chinese."""
+    if language.lower().startswith("zh"):
+        language = "zh-Hans"
+    return names.get(language) or names.get(language.partition("-")[0]) or names.get("en", "")

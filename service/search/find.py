@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from service.database import Database, media
 from service.search.evaluate import Answer, Evaluation, Neighbours, Resolved
-from service.search.index import ANY, Index, keyed
+from service.search.index import ANY, Count, Index, keyed
 from service.search.names import Names
-from service.search.query import Name, names, parse
+from service.search.query import All, Any_, Everything, Name, Tree, names, parse
 from service.search.said import TagOfPicture, tags_of
 
 CARD_TAGS = 4
@@ -42,6 +42,7 @@ class Search:
             "total": total,
             "pictures": self._cards(media_ids, wanted, language),
             "query": str(answer.query),
+            "parts": parts(answer.query.tree),
             "names": [_shown(one) for one in answer.resolved],
             "mistakes": [one.__dict__ for one in answer.mistakes],
         }
@@ -73,26 +74,31 @@ class Search:
             return int(index.ids[int(further.min() if after else further.max()) & _ROW])
 
     def facets(self, text: str, language: str = "en") -> dict[str, Any]:
-        """What the found pictures have: of each category the tags that most of them have, with counts."""
+        """What the found pictures have: the tags of each category that most of them have, and how many each group."""
         with self.index.fresh() as index:
             answer = self._answer(index, text, language)
-            return {
-                "total": int(np.count_nonzero(answer.mask)),
-                "categories": [
-                    {
-                        "category": category,
-                        "tags": [
-                            {
-                                "tag": c.tag.key,
-                                "name": self.vocabulary.shown(c.tag.key, language),
-                                "pictures": c.pictures,
-                            }
-                            for c in index.most(answer.mask, category, FACETS)
-                        ],
-                    }
-                    for category in index.categories()
-                ],
-            }
+            categories = [
+                {"category": category, "tags": self._counted(index.most(answer.mask, category, FACETS), language)}
+                for category in index.categories()
+            ]
+            groups = []
+            for group in self.vocabulary.groups(index, language):
+                best = index.best(keyed(index.by_key, group.keys))
+                if pictures := int(np.count_nonzero((best > 0) & answer.mask)):
+                    groups.append({"path": group.path, "name": group.name, "pictures": pictures})
+            return {"total": int(np.count_nonzero(answer.mask)), "categories": categories, "groups": groups}
+
+    def browse(self, group: str, limit: int, language: str = "en") -> list[dict[str, Any]]:
+        """The tags of a group that most pictures have, with how many."""
+        with self.index.fresh() as index:
+            keys = next((one.keys for one in self.vocabulary.groups(index, language) if one.path == group), frozenset())
+            counts = [Count(one, index.count([one])) for one in keyed(index.by_key, keys)]
+            counts.sort(key=lambda count: (-count.pictures, count.tag.key))
+            return self._counted([one for one in counts if one.pictures][:limit], language)
+
+    def _counted(self, counts: Sequence[Count], language: str) -> list[dict[str, Any]]:
+        shown = self.vocabulary.shown
+        return [{"tag": tag.key, "name": shown(tag.key, language), "pictures": pictures} for tag, pictures in counts]
 
     def suggest(self, text: str, limit: int, language: str = "en") -> list[dict[str, Any]]:
         """What may be meant by what is being typed, with the number of pictures; nothing that no picture has."""
@@ -189,6 +195,14 @@ def _page(keys: npt.NDArray[np.int64], offset: int, limit: int) -> npt.NDArray[n
     if end < len(keys):
         keys = np.partition(keys, end)[:end]
     return np.sort(keys)[offset:end] & _ROW
+
+
+def parts(tree: Tree) -> list[str]:
+    """What must all hold, each as it is written in a query."""
+    if isinstance(tree, Everything):
+        return []
+    of = tree.parts if isinstance(tree, All) else (tree,)
+    return [f"({one})" if isinstance(one, Any_) else str(one) for one in of]
 
 
 def _shown(one: Resolved) -> dict[str, Any]:

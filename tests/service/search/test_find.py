@@ -211,6 +211,7 @@ def test_what_is_beside_the_results(search: Search, four: list[int]) -> None:
             },
             {"category": "System", "tags": []},
         ],
+        "groups": [],
     }
     assert search.summary() == {"pictures": 4, "tagged": 3, "tags": 3, "categories": ["General", "System"]}
 
