@@ -50,6 +50,10 @@ def _static_files() -> APIRouter:
     def index(request: Request) -> Response:
         return _static(request, files["index.html"])
 
+    @routes.api_route("/dictionary", methods=_READING)
+    def dictionary(request: Request) -> Response:
+        return _static(request, files["dictionary.html"])
+
     @routes.api_route("/docs", methods=_READING)
     def docs(request: Request) -> Response:
         return _static(request, files["docs.html"])
@@ -107,8 +111,8 @@ def _add_tags(routes: APIRouter, search: Search, catalogue: Catalogue) -> None:
     """What stands beside pictures: counts, tags to choose from."""
 
     @routes.api_route("/page/summary", methods=_READING)
-    def summary() -> dict[str, Any]:
-        return {"library": catalogue.root.name, **search.summary()}
+    def summary(language: _Language = "en") -> dict[str, Any]:
+        return {"library": catalogue.root.name, **search.summary(language)}
 
     @routes.api_route("/page/facets", methods=_READING)
     def facets(text: _Text = "", language: _Language = "en") -> dict[str, Any]:

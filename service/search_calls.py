@@ -55,11 +55,18 @@ class Mistake(BaseModel):
     reason: str
 
 
+class Part(BaseModel):
+    text: str = Field(description="as it is written in a query")
+    negative: bool
+    category: str | None
+    name: NameInQuery | None = Field(description="what it means, if it is a name")
+
+
 class Found(BaseModel):
     total: int
     pictures: list[Card]
     query: str = Field(description="as it was understood")
-    parts: list[str] = Field(description="what must all hold, each as it is written in a query")
+    parts: list[Part] = Field(description="what must all hold")
     names: list[NameInQuery]
     mistakes: list[Mistake] = Field(description="what was left out, at its place in the query, and why")
 

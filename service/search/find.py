@@ -11,9 +11,11 @@ from service.database import Database, media
 from service.search.evaluate import Answer, Evaluation, Neighbours, Resolved
 from service.search.index import ANY, Count, Index, keyed
 from service.search.names import Names
-from service.search.query import All, Any_, Everything, Name, Tree, names, parse
+from service.search.query import All, Any_, Everything, Name, Not, names, parse
 from service.search.said import TagOfPicture, tags_of
 
+RATING = "rating:"
+"""Keys of ratings begin so."""
 CARD_TAGS = 4
 """Tags shown under a picture in the grid."""
 FACETS = 12
@@ -42,7 +44,7 @@ class Search:
             "total": total,
             "pictures": self._cards(media_ids, wanted, language),
             "query": str(answer.query),
-            "parts": parts(answer.query.tree),
+            "parts": self._parts(answer),
             "names": [_shown(one) for one in answer.resolved],
             "mistakes": [one.__dict__ for one in answer.mistakes],
         }
@@ -111,14 +113,19 @@ class Search:
                     found.append({**entry, "category": tags[0].category, "pictures": pictures})
             return found
 
-    def summary(self) -> dict[str, Any]:
-        """How many pictures there are, how many of them have tags, how many tags are in use, and their categories."""
+    def summary(self, language: str = "en") -> dict[str, Any]:
+        """How many pictures there are, how many have tags; how many tags are in use, their categories, the ratings."""
         with self.index.fresh() as index:
             return {
                 "pictures": int(np.count_nonzero(index.present)),
                 "tagged": int(np.count_nonzero(index.tagged() & index.present)),
                 "tags": sum(1 for one in index.tags.values() if one.size),
                 "categories": index.categories(),
+                "ratings": [
+                    {"tag": one.key, "name": self.vocabulary.shown(one.key, language)}
+                    for one in index.tags.values()
+                    if one.key.startswith(RATING) and one.size
+                ],
             }
 
     def picture(self, media_id: int, language: str = "en") -> dict[str, Any] | None:
@@ -129,6 +136,26 @@ class Search:
                 return None
             tags = tags_of(connection, [media_id])[media_id]
         return {"id": media_id, "path": row.path, "tags": [self._entry(one, language) for one in tags]}
+
+    def _parts(self, answer: Answer) -> list[dict[str, Any]]:
+        """What must all hold: each as it is written in a query, and what it means if it is a name."""
+        tree = answer.query.tree
+        resolved = {one.name: one for one in answer.resolved}
+        found = []
+        for part in () if isinstance(tree, Everything) else tree.parts if isinstance(tree, All) else (tree,):
+            inner = part.part if isinstance(part, Not) else part
+            name = resolved.get(inner) if isinstance(inner, Name) else None
+            tags = keyed(self.index.by_key, name.meanings[0].keys) if name and name.meanings else []
+            text = f"({part})" if isinstance(part, Any_) else str(part)
+            found.append(
+                {
+                    "text": text,
+                    "negative": isinstance(part, Not),
+                    "category": tags[0].category if tags else None,
+                    "name": _shown(name) if name else None,
+                }
+            )
+        return found
 
     def _cards(self, media_ids: Sequence[int], wanted: set[str], language: str) -> list[dict[str, Any]]:
         with self._database.reading() as connection:
@@ -197,14 +224,6 @@ def _page(keys: npt.NDArray[np.int64], offset: int, limit: int) -> npt.NDArray[n
     return np.sort(keys)[offset:end] & _ROW
 
 
-def parts(tree: Tree) -> list[str]:
-    """What must all hold, each as it is written in a query."""
-    if isinstance(tree, Everything):
-        return []
-    of = tree.parts if isinstance(tree, All) else (tree,)
-    return [f"({one})" if isinstance(one, Any_) else str(one) for one in of]
-
-
 def _shown(one: Resolved) -> dict[str, Any]:
     meanings = [
         {"concept": m.concept, "name": m.name, "via": m.via, "how": m.how, "keys": sorted(m.keys)} for m in one.meanings
@@ -213,4 +232,4 @@ def _shown(one: Resolved) -> dict[str, Any]:
 
 
 def _is_rating(one: TagOfPicture) -> bool:
-    return one.key.startswith("rating:")
+    return one.key.startswith(RATING)
