@@ -159,7 +159,10 @@ addEventListener("keydown", (event) => {
     byId("input").focus();
   } else if (event.key === "?") help.showModal();
   else if (event.key === "Escape" && grid.selected.length) grid.selectNone();
-  else if (event.key.startsWith("Arrow") && document.activeElement === document.body) byId("grid").firstElementChild?.focus();
+  else if (event.key.startsWith("Arrow") && document.activeElement === document.body) {
+    event.preventDefault();
+    byId("grid").firstElementChild?.focus();
+  }
 });
 
 await refresh();

@@ -23,7 +23,7 @@ export class Facets {
       byId("least-value").textContent = this.#least ? `≥ ${this.#least.toFixed(2)}` : "";
       changed();
     });
-    byId("sidebar-toggle").addEventListener("click", () => document.body.classList.toggle("with-sidebar"));
+    byId("sidebar-toggle").addEventListener("click", () => document.body.classList.toggle("turned"));
   }
 
   /** What these add to every query. */
