@@ -152,8 +152,9 @@ def test_concurrent_writers_lose_nothing(running: Running, ids):
         assert all(tags_of(page, media_id) == expected for media_id in ids.values())
 
 
-def test_the_openapi_document_tells_the_contract_and_tagging_alone(http):
+def test_the_openapi_document_tells_the_calls_for_programs_alone(http):
     document = http.get("/openapi.json").json()
     calls = ("segment", "recognition", "recognition/bulk", "recognition/replace")
-    assert set(document["paths"]) == {"/tag", *(f"/media/{call}" for call in calls)}
+    own = {"/tag", "/edits", "/edits/{edit_id}/undo"}
+    assert set(document["paths"]) == own | {f"/media/{call}" for call in calls}
     assert all(call["post"]["security"] for call in document["paths"].values())
