@@ -55,7 +55,7 @@ def test_it_finds_what_an_exact_search_finds(store: VectorStore) -> None:
         recalls.append(len({*found} & {*exact(query, known, 50)}) / 50)
     assert np.mean(recalls) >= 0.95
     [best, *_] = index.like(known[17], 5, 3)
-    assert (best.media_id, best.likeness, best.bits) == (17, pytest.approx(1, abs=1e-3), 2)
+    assert (best.media_id, best.bits) == (17, 2) and best.likeness > 0.999
     assert 17 not in [one.media_id for one in index.like_picture(17, 50)]
 
 
