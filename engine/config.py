@@ -102,6 +102,8 @@ class RunConfig(BaseModel):
         None, description="CUDA: let cuDNN take a large workspace. Default: where 4 GB are to be had."
     )
 
+    vectors: bool = Field(True, description="Keep what finds similar pictures, if the model gives it.")
+
     # What is shown.
     log_file: Path | None = Field(
         None, description="Write what is said into this file too; at 10 MB it is renamed to .1, five are kept."
@@ -123,7 +125,7 @@ GROUPS = {
 RARE = {
     "moved", "ca_file", "segment_size", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes",
     "outbox_limit", "read_ahead", "read_timeout", "max_file_size", "max_pixels", "intra_op_threads", "submitters",
-    "workspace",
+    "workspace", "vectors",
 }  # fmt: skip
 """Settings that few ever touch: the help of a command that takes all settings only names them."""
 

@@ -49,6 +49,7 @@ class Parts:
     Attributes:
         select: of a picture's scores, the tags that count; made by `family.selection`.
         sinks: where results go; without any, a tagged medium is done.
+        features: how many numbers of a picture's vector follow its scores in what the session gives; 0: none.
     """
 
     catalogue: Catalogue
@@ -58,6 +59,7 @@ class Parts:
     select: Select
     books: Books
     sinks: Sequence[Sink] = ()
+    features: int = 0
 
 
 class Pipeline:
@@ -125,6 +127,7 @@ class Pipeline:
             stop=stop,
             say=say,
             waits=waits,
+            hashes=parts.features > 0,
         )
         inference = Inference(
             session=parts.session,
@@ -134,6 +137,7 @@ class Pipeline:
             batcher=batcher,
             scored=scored,
             stop=stop,
+            features=parts.features,
         )
 
         self._reading = Stage(loader.reading, config.read_threads, loader.read, stop, at_end=loaded.close)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from engine.config import RunConfig
-from engine.errors import ConfigError, MediumError, Undecodable, Unreadable, first_line
+from engine.errors import ConfigError, MediumError, ModelError, Undecodable, Unreadable, first_line
 from engine.families import family_of
 from engine.flow.channels import Stop, WeightedSemaphore
 from engine.machine import cores
@@ -32,12 +32,31 @@ from engine.model.folder import open_model
 from engine.model.open import open_session, session_config
 from engine.model.session import Session
 from engine.types import Rgb, Row, Scores, TagScore
+from engine.vectors.hash import picture_hash
 
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[np.uint8] | Image.Image
 """A path; a file's bytes; uint8 [height, width] grey, [height, width, 3] RGB or [height, width, 4] RGBA; a Pillow image
 of any mode."""
 Tags = tuple[TagScore, ...]
 """Of one picture, those that count, in the model's order. `dict(tags)` is score by tag."""
+
+
+class Look(NamedTuple):
+    """What a model sees in a picture.
+
+    Attributes:
+        tags: those that count.
+        scores: float32 [tags], of all the model's tags.
+        features: float32 [features], the vector by which alike pictures are found; None from a tagger without.
+        hash: of what the picture looks like, see `engine.vectors.hash`.
+    """
+
+    tags: Tags
+    scores: Scores
+    features: Scores | None
+    hash: int
+
+
 Threshold = float | str | Mapping[str, float | str]
 """The lowest score that counts: of all tags, or by category, or as `--threshold` has it (`0.35,character=0.85`).
 
@@ -60,6 +79,7 @@ class Settings(TypedDict, total=False):
     decode_threads: int | None
     max_pixels: int | str
     max_file_size: int | str
+    features: bool
 
 
 class Tagger:
@@ -75,17 +95,28 @@ class Tagger:
     def __init__(self, model: str | os.PathLike[str], **settings: Unpack[Settings]) -> None:
         """Load a model folder that `engine convert` wrote; takes seconds and the memory of the model.
 
+        `features`: whether `look` shall give feature vectors, which takes a little more time for each picture.
+
         Raises:
             ConfigError: a setting that does not exist or is out of range, or a threshold for no category of the model.
-            ModelError: the model folder cannot be used.
+            ModelError: the model folder cannot be used, or gives no features although they are asked for.
             SessionError: there is no such device, or it does not work.
         """
+        features = settings.pop("features", False)
         config = _config(settings)
         self.model = open_model(Path(model))
+        if features and not self.model.features:
+            raise ModelError(
+                f"the model {self.model.project} gives no features, by which alike pictures are found: convert it "
+                "again with --overwrite; if that says so too, its network has none"
+            )
+        self._features = (self.model.features or 0) if features else 0
         self.max_file_size, self.max_pixels = config.max_file_size, config.max_pixels
         self._family = family_of(self.model.preprocessing)
         self._select = self._family.selection(self.model.tags, self.model.categories, config.threshold)
-        session = open_session(self.model, self.model.precision(config.precision), session_config(config))
+        session = open_session(
+            self.model, self.model.precision(config.precision), session_config(config, features=features)
+        )
         self.device = session.device
         self._threads = config.decode_threads or cores()
         self._ahead = 2 * session.batch_size + self._threads
@@ -110,7 +141,14 @@ class Tagger:
 
     def scores(self, picture: Picture) -> Scores:
         """The scores of all the model's tags, float32 [tags], in the order of `model.tags`. Raises as `tag`."""
-        return self._begin(picture).result()
+        return self._scores(self._begin(picture).result())
+
+    def look(self, picture: Picture) -> Look:
+        """Tags, scores, features and hash of a picture. Raises as `tag`."""
+        row, its_hash = self._row(picture, hashed=True)
+        found = self._batches.submit(row).result()
+        scores = self._scores(found)
+        return Look(self._select(scores), scores, found[-self._features :] if self._features else None, its_hash)
 
     def tag_many(self, pictures: Iterable[Picture]) -> Iterator[Tags | MediumError]:
         """The tags of each picture, in the order of the pictures; some are read and decoded ahead.
@@ -144,15 +182,19 @@ class Tagger:
         self.close()
 
     def _begin(self, picture: Picture) -> "Future[Scores]":
-        return self._batches.submit(self._row(picture))
+        return self._batches.submit(self._row(picture)[0])
+
+    def _scores(self, found: Scores) -> Scores:
+        return found[: -self._features] if self._features else found
 
     def _finish(self, begun: "Future[Future[Scores]]") -> Tags | MediumError:
         try:
-            return self._select(begun.result().result())
+            return self._select(self._scores(begun.result().result()))
         except MediumError as error:
             return error
 
-    def _row(self, picture: Picture) -> Row:
+    def _row(self, picture: Picture, *, hashed: bool = False) -> tuple[Row, int]:
+        """The picture as a row for the model; and its hash if that is wanted, else 0."""
         shape = self._family.preprocessing
         row = np.empty((shape.height, shape.width, 3), shape.dtype)
         if isinstance(picture, np.ndarray):
@@ -163,11 +205,12 @@ class Tagger:
         if isinstance(picture, np.ndarray):
             with self._decoding:
                 self._family.fit(picture, row)
-            return row
+                return row, picture_hash(picture) if hashed else 0
         data, key = self._file(picture)
         with self._memory_for(self._family.pixels(data, key)):
-            self._family.fit(self._family.decode(data, key, max_pixels=self.max_pixels), row)
-        return row
+            rgb = self._family.decode(data, key, max_pixels=self.max_pixels)
+            self._family.fit(rgb, row)
+            return row, picture_hash(rgb) if hashed else 0
 
     def _file(self, picture: str | os.PathLike[str] | bytes | bytearray | memoryview) -> tuple[bytes, str]:
         """A file's content, and its name where it has one."""

@@ -80,11 +80,15 @@ class Tagged:
         media: which one.
         tags: those that the selection took (score >= threshold), in the order of the model's tags.
         scores: float32 [tags], of every tag of the model.
+        features: float32 [features], the picture's feature vector; None if none was asked for.
+        hash: of what the picture looks like, see `engine.vectors.hash`; None if none was asked for.
     """
 
     media: Media
     tags: tuple[TagScore, ...]
     scores: Scores
+    features: Scores | None = None
+    hash: int | None = None
 
 
 Entry = str | bytes

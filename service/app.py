@@ -11,6 +11,7 @@ from service.edits import edits, page_edits
 from service.guard import Access, Guard
 from service.pages import pages
 from service.search.find import Search
+from service.similar import Similar
 from service.store import Store
 from service.tagging import PictureTagger, tagging
 from service.thumbs import Thumbnails
@@ -22,6 +23,7 @@ def build_app(
     catalogue: Catalogue,
     store: Store,
     verdicts: Verdicts,
+    similar: Similar,
     thumbnails: Thumbnails,
     *,
     access: Access,
@@ -37,7 +39,7 @@ def build_app(
     app.include_router(media_api(catalogue, store))
     app.include_router(edits(verdicts, search))
     app.include_router(page_edits(verdicts, search))
-    app.include_router(tagging(tagger, categories))
+    app.include_router(tagging(tagger, categories, similar, catalogue))
     app.include_router(pages(search, catalogue, thumbnails))
     answer_errors_in_sentences(app)
     app.add_middleware(Guard, access=access)

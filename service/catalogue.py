@@ -122,6 +122,12 @@ class Catalogue:
                 Listed(row.id, row.path, f"{row.size}-{row.changed}-{row.requests}") for row in connection.execute(rows)
             ]
 
+    def paths(self, media_ids: Sequence[int]) -> dict[int, str]:
+        """The paths of these pictures, as far as they are there."""
+        rows = select(media.c.id, media.c.path).where(media.c.id.in_(media_ids), media.c.present)
+        with self._database.reading() as connection:
+            return {row.id: row.path for row in connection.execute(rows)}
+
     def locate(self, media_id: int) -> Path | None:
         """The picture's file, or None if there is no such id, no such file, or it now lies outside the library."""
         with self._database.reading() as connection:

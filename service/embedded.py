@@ -19,6 +19,7 @@ from service.libraries import database_of
 from service.search.find import Search
 from service.search.names import Keys
 from service.server import bind, serving, urls
+from service.similar import Similar
 from service.store import Store
 from service.tagging import PictureTagger
 from service.thumbs import Thumbnails
@@ -89,16 +90,18 @@ def embedded(
     with (
         closing(Database(database_of(library, db))) as database,
         closing(Thumbnails(database.path.with_suffix(".thumbs.db"))) as thumbnails,
+        closing(Similar(database.path)) as similar,
     ):
         catalogue = Catalogue(database, library)
         pictures = catalogue.scan()
         store = Store(database, categories)
-        search = Search(database, Keys())
+        search = Search(database, Keys(), similar.neighbours)
         app = build_app(
             search,
             catalogue,
             store,
             Verdicts(database, store),
+            similar,
             thumbnails,
             access=access,
             tagger=tagger,

@@ -18,8 +18,8 @@ PAGE = "/page/"
 HEALTH = "/health"
 """Tells whether the service answers and nothing else, so it asks for no password."""
 
-TAG = "/tag"
-"""Takes pictures, which are larger than any other body: it reads its body itself, within limits of its own."""
+TAG, SIMILAR_CALL, PAGE_SIMILAR = "/tag", "/similar", f"{PAGE}similar"
+"""These take pictures, which are larger than any other body: they read it themselves, within limits of their own."""
 
 _SECURITY = {
     # No inline script or style, nothing from elsewhere: a file name or a tag that holds markup stays text.
@@ -80,7 +80,7 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope)
-        if answer is None and scope["path"] == TAG:
+        if answer is None and scope["path"] in (TAG, SIMILAR_CALL, PAGE_SIMILAR) and scope["method"] == "POST":
             await self._app(scope, receive, send_secured)
             return
         if answer is None:

@@ -10,8 +10,13 @@ from service.errors import ServiceError
 
 _SAMPLE = 100
 """Pictures that are looked for, to tell whether a folder is the library of a database."""
-_BESIDE = (".token", ".password", ".thumbs.db", ".ledger.db", ".db")
+_BESIDE = (".token", ".password", ".thumbs.db", ".ledger.vectors.db", ".ledger.db", ".db")
 """What is kept of a library, by suffix; the tags go last, for without them nothing is kept."""
+
+
+def ledger_of(database: Path) -> Path:
+    """The state file of the runs on a library."""
+    return database.with_suffix(".ledger.db")
 
 
 def database_of(folder: Path, db: Path | None = None) -> Path:

@@ -1,12 +1,14 @@
-"""`POST /tag`: the tags of a picture that a client sends. What tags is the engine's and is handed in."""
+"""Pictures that a client sends: `POST /tag` and `POST /similar`. What tags is the engine's and is handed in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Request, Security
 from fastapi.exceptions import HTTPException
 from fastapi.security import HTTPBearer
@@ -14,8 +16,15 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from engine.errors import EngineError, MediumError
-from service.guard import TAG
+from engine.vectors.hash import COPY
+from service.catalogue import Catalogue
+from service.errors import ServiceError
+from service.guard import PAGE_SIMILAR, SIMILAR_CALL, TAG
+from service.similar import Match, Similar
 
+T = TypeVar("T")
+SIMILAR = 50
+"""Similar pictures in an answer at most."""
 QUEUE = 64
 """Pictures that are received, wait or are tagged at once; the next one is answered 503."""
 QUEUE_BYTES = 256_000_000
@@ -32,7 +41,7 @@ _BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_ANSWERS = {
+_ANSWERS: dict[int | str, Any] = {
     404: "this service has no model",
     408: "the picture did not come in time",
     411: "the request has no Content-Length",
@@ -55,6 +64,29 @@ class PictureTagger(Protocol):
         """Tags and scores, 0..1, of a picture's file. Raises `MediumError`, `EngineError`, `MemoryError`."""
         ...
 
+    def look(self, picture: bytes) -> "Seen":
+        """The same, with what finds similar pictures; None where the model gives none. Raises as `tag`."""
+        ...
+
+
+class Seen(Protocol):
+    """What a model sees in a picture.
+
+    Attributes:
+        tags: those that count, with their scores.
+        features: float32 [features]; None where the model gives none.
+        hash: of what the picture looks like, 64 bits.
+    """
+
+    @property
+    def tags(self) -> Sequence[tuple[str, float]]: ...
+
+    @property
+    def features(self) -> npt.NDArray[np.float32] | None: ...
+
+    @property
+    def hash(self) -> int: ...
+
 
 class TagOfPicture(BaseModel):
     tag: str = Field(examples=["long_hair"])
@@ -64,6 +96,17 @@ class TagOfPicture(BaseModel):
 
 class TagsOfPicture(BaseModel):
     tags: list[TagOfPicture] = Field(description="those that reach the threshold, in the order of the model's tags")
+
+
+class SimilarPicture(BaseModel):
+    mediaId: int
+    storageUrl: str
+    likeness: float = Field(description="0..1: the cosine of the feature vectors", examples=[0.93])
+    copy_: bool = Field(alias="copy", description="the same picture, resized or with a detail changed")
+
+
+class LookAtPicture(TagsOfPicture):
+    similar: list[SimilarPicture] = Field(description="of the library, the most alike first")
 
 
 class Places:
@@ -88,39 +131,95 @@ class Places:
             self._bytes -= size
 
 
-def tagging(tagger: PictureTagger | None, categories: Mapping[str, str]) -> APIRouter:
-    """The router of the one call. `tagger`: None where there is no model. `categories`: of each of its tags."""
-    api = APIRouter(tags=["tagging"], dependencies=[Security(HTTPBearer(auto_error=False))])
-    places = Places()
-    threads = anyio.CapacityLimiter(QUEUE)
+class Pictures:
+    """Takes pictures that are sent, as many at once as there are places for, and has them looked at."""
 
-    @api.post(TAG, openapi_extra=_BODY, responses={code: {"description": text} for code, text in _ANSWERS.items()})
-    async def tag(request: Request) -> TagsOfPicture:
-        """Tags one picture at once and stores nothing. Pictures that come together share the model's batches."""
-        if tagger is None:
+    def __init__(self, tagger: PictureTagger | None) -> None:
+        self._tagger = tagger
+        self._places = Places()
+        self._threads = anyio.CapacityLimiter(QUEUE)
+
+    async def look(self, request: Request, look: Callable[[PictureTagger, bytes], T]) -> T:
+        """What `look` finds, in a thread, in the picture that a request brings. Raises HTTPException."""
+        if self._tagger is None:
             raise await _refusal(request, 404, "this service tags no pictures: start it with `engine serve --model`")
-        size = await _size(request, tagger.max_file_size)
-        if not places.free(size):
+        size = await _size(request, self._tagger.max_file_size)
+        if not self._places.free(size):
             sentence = "as many pictures as may wait for the model do: try again in a moment"
             raise await _refusal(request, 503, sentence, {"Retry-After": str(RETRY_SECONDS)})
-        with places.taken(size):
+        with self._places.taken(size):
             body = await _body(request)
             try:
                 # Not cancelled when the client leaves: what runs in a thread runs to its end, and holds its place.
                 with anyio.CancelScope(shield=True):
-                    found = await anyio.to_thread.run_sync(tagger.tag, body, limiter=threads)
+                    found = await anyio.to_thread.run_sync(look, self._tagger, body, limiter=self._threads)
+                return found
             except MediumError as error:
                 raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
             except MemoryError as error:
                 sentence = f"memory is short at this moment: {error}"
                 raise HTTPException(503, sentence, {"Retry-After": str(RETRY_SECONDS)}) from None
-            except EngineError as error:
+            except (EngineError, ServiceError) as error:
                 raise HTTPException(503, str(error)) from None
-        return TagsOfPicture(
-            tags=[TagOfPicture(tag=name, category=categories.get(name, ""), score=score) for name, score in found]
-        )
 
-    return api
+
+def tagging(
+    tagger: PictureTagger | None, categories: Mapping[str, str], similar: Similar, catalogue: Catalogue
+) -> APIRouter:
+    """The router of the calls that take a picture.
+
+    Args:
+        tagger: None where there is no model.
+        categories: of each of its tags.
+        similar: finds pictures of the library.
+        catalogue: the library's.
+    """
+    pictures = Pictures(tagger)
+    api = APIRouter(tags=["tagging"], dependencies=[Security(HTTPBearer(auto_error=False))])
+    page = APIRouter(include_in_schema=False)
+    answers = {code: {"description": text} for code, text in _ANSWERS.items()}
+
+    def named(tags: Sequence[tuple[str, float]]) -> list[TagOfPicture]:
+        return [TagOfPicture(tag=name, category=categories.get(name, ""), score=score) for name, score in tags]
+
+    def find(tagger: PictureTagger, picture: bytes) -> LookAtPicture:
+        seen = tagger.look(picture)
+        matches = [] if seen.features is None else similar.like(seen.features, seen.hash, SIMILAR)
+        return LookAtPicture(tags=named(seen.tags), similar=described(matches, catalogue))
+
+    @api.post(TAG, openapi_extra=_BODY, responses=answers)
+    async def tag(request: Request) -> TagsOfPicture:
+        """Tags one picture at once and stores nothing. Pictures that come together share the model's batches."""
+        return TagsOfPicture(tags=named(await pictures.look(request, lambda tagger, body: tagger.tag(body))))
+
+    @api.post(SIMILAR_CALL, openapi_extra=_BODY, responses=answers)
+    async def similar_to(request: Request) -> LookAtPicture:
+        """Tags one picture at once, and finds the library's pictures that look like it. Stores nothing."""
+        return await pictures.look(request, find)
+
+    @page.post(PAGE_SIMILAR)
+    async def dropped(request: Request) -> LookAtPicture:
+        return await pictures.look(request, find)
+
+    both = APIRouter()
+    both.include_router(api)
+    both.include_router(page)
+    return both
+
+
+def described(matches: Sequence[Match], catalogue: Catalogue) -> list[SimilarPicture]:
+    """Those of the pictures that are still there, as an answer has them."""
+    there = catalogue.paths([one.media_id for one in matches])
+    return [
+        SimilarPicture(
+            mediaId=one.media_id,
+            storageUrl=there[one.media_id],
+            likeness=round(one.likeness, 4),
+            copy=one.bits <= COPY,
+        )
+        for one in matches
+        if one.media_id in there
+    ]
 
 
 async def _size(request: Request, most: int) -> int:

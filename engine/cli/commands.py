@@ -46,6 +46,7 @@ COMMANDS = {
         "engine.cli.deliver", "deliver", "Post what a run left in the outbox; needs neither model nor pictures."
     ),
     "tag": Command("engine.cli.tag", "tag", "Print the tags of pictures and folders, like `deepdanbooru evaluate`."),
+    "similar": Command("engine.cli.similar", "similar", "Which pictures of a catalogue look like this one."),
     "tune": Command(
         "engine.cli.tune",
         "tune",

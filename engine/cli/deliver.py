@@ -19,7 +19,9 @@ from engine.config import WAITS, RunConfig
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import must_exist
+from engine.sink import Sink
 from engine.types import Outcome
+from engine.vector_sink import VectorSink
 
 FLAGS = (
     "segment_url", "recognition_url", "recognition_bulk_url", "recognition_replace_url", "state", "token_file",
@@ -45,13 +47,16 @@ def deliver(
             api = MediaApi(where.api, where.token, stop, book=ledger)
             try:
                 delivery = media_api(settings, ledger, api, stop)
+                sinks: list[Sink] = [delivery, VectorSink(ledger, stop.set)]
                 with interruptible() as interrupted, dump_on_signal([delivery.meter], ledger.counts):
-                    delivery.start()
-                    delivery.drain()
-                    while not delivery.join(WAITS.tick):
+                    for sink in sinks:
+                        sink.start()
+                        sink.drain()
+                    while not all([sink.join(WAITS.tick) for sink in sinks]):
                         if interrupted():
                             stop.set()
-                            delivery.stop()
+                            for sink in sinks:
+                                sink.stop()
             finally:
                 api.close()
             counts, refused, posted = ledger.counts(), ledger.count_refused(), delivery.counters

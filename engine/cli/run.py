@@ -98,7 +98,8 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             hold(ledger, fingerprint(model, fixed))
             ledger.name_model(model.project)
         family = family_of(model.preprocessing)
-        session = open_session(model, fixed.precision, session_config(settings))
+        features = (model.features or 0) if settings.vectors and not settings.dry_run else 0
+        session = open_session(model, fixed.precision, session_config(settings, features=features > 0))
         api = MediaApi(where.api, where.token, stop, book=ledger)
         stack.callback(api.close)
         chosen = _begin_again(ledger, model, fixed, settings, api, again) if again else None
@@ -114,6 +115,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             select=family.selection(model.tags, model.categories, fixed.threshold),
             books=ledger,
             sinks=open_sinks(settings, ledger, api, stop),
+            features=features,
         )
         waits = LIBRARY_WAITS if settings.library else WAITS
         pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox(), waits=waits)

@@ -18,7 +18,7 @@ from engine.cli.run import exit_code, tag_catalogue
 from engine.cli.settings import load
 from engine.config import RunConfig
 from engine.model.folder import open_model
-from engine.tagger import Settings, Tagger, Tags
+from engine.tagger import Look, Settings, Tagger, Tags
 
 FOLLOW_SECONDS = 60.0
 """Between two looks for new media, where the service itself never looks again."""
@@ -51,11 +51,20 @@ class LateTagger:
 
     def tag(self, picture: bytes) -> Tags:
         """As `Tagger.tag`; the first call may raise what making one raises, and then the next call tries again."""
+        return self._made().tag(picture)
+
+    def look(self, picture: bytes) -> Look:
+        """As `Tagger.look`, with features where the model gives them; raises as `tag`."""
+        return self._made().look(picture)
+
+    def _made(self) -> Tagger:
         with self._lock:
             if self._tagger is None:
-                named = cast(Settings, self._settings.model_dump(include=set(Settings.__annotations__)))
-                self._tagger = Tagger(self._settings.model or "", **named)
-        return self._tagger.tag(picture)
+                model = self._settings.model or Path()
+                named = self._settings.model_dump(include=set(Settings.__annotations__))
+                named["features"] = open_model(model).features is not None
+                self._tagger = Tagger(model, **cast(Settings, named))
+            return self._tagger
 
     def close(self) -> None:
         """Tag what waits, then end."""

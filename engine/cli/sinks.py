@@ -10,6 +10,7 @@ from engine.errors import LedgerError
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.sink import Sink
+from engine.vector_sink import VectorSink
 
 
 def media_api(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> Delivery:
@@ -23,7 +24,12 @@ def media_api(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) ->
     return Delivery(ledger, api, limits, on_fatal=stop.set)
 
 
-SINKS: tuple[Callable[[RunConfig, Ledger, MediaApi, Stop], Sink | None], ...] = (media_api,)
+def vectors(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> VectorSink | None:
+    """The file of vectors; there is none until a model gives some."""
+    return VectorSink(ledger, stop.set) if settings.vectors else None
+
+
+SINKS: tuple[Callable[[RunConfig, Ledger, MediaApi, Stop], Sink | None], ...] = (media_api, vectors)
 """Each makes its sink, or None where the settings do not ask for it."""
 
 

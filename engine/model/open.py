@@ -63,8 +63,8 @@ def all_devices() -> list[Device]:
     return [import_module(f"engine.model.devices.{name}").DEVICE for name in get_args(DeviceName)]
 
 
-def session_config(settings: RunConfig) -> SessionConfig:
-    """The part of a run's settings that is the session's."""
+def session_config(settings: RunConfig, *, features: bool = False) -> SessionConfig:
+    """The part of a run's settings that is the session's. `features`: `SessionConfig.features`."""
     return SessionConfig(
         device=settings.device,
         batch_size=settings.batch_size,
@@ -72,6 +72,7 @@ def session_config(settings: RunConfig) -> SessionConfig:
         vram_limit=settings.vram_limit,
         workspace=settings.workspace,
         submitters=settings.submitters,
+        features=features,
     )
 
 

@@ -28,32 +28,34 @@ class Runner(Protocol):
     dtype: np.dtype[Any]
 
     def __call__(self, pixels: Pixels) -> Scores:
-        """Scores float32 [n, tags]. Raises whatever ONNX Runtime raises."""
+        """Scores float32 [n, tags], or [n, tags + features]. Raises whatever ONNX Runtime raises."""
         ...
 
 
 class ArrayRunner:
     """Hands the batch to ONNX Runtime as the array that it is, of any length."""
 
-    def __init__(self, session: Ort, run_options: Ort) -> None:
+    def __init__(self, session: Ort, run_options: Ort, *, features: bool = False) -> None:
+        """`features`: whether the model's feature vectors are given too, behind the scores."""
         self.dtype = input_dtype(session)
         self._session = session
         self._run_options = run_options
         self._input = session.get_inputs()[0].name
-        self._output = scores_output(session)
+        self._outputs = output_names(session, features=features)
 
     def __call__(self, pixels: Pixels) -> Scores:
-        [scores] = self._session.run([self._output], {self._input: pixels}, self._run_options)
-        return np.asarray(scores, dtype=np.float32)
+        found = self._session.run(self._outputs, {self._input: pixels}, self._run_options)
+        arrays = [np.asarray(one, dtype=np.float32) for one in found]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffers:
-    """What one thread has bound to the session: its pixels on the device, its scores in main memory."""
+    """What one thread has bound to the session: its pixels on the device, its scores and features in main memory."""
 
     binding: Any
     pixels: Any
-    scores: Scores
+    outputs: tuple[Scores, ...]
 
 
 class IoBindingRunner:
@@ -63,12 +65,19 @@ class IoBindingRunner:
     has buffers of its own.
     """
 
-    def __init__(self, ort: Ort, session: Ort, run_options: Ort, size: int, model: Model, device: str) -> None:
-        """`size`: pictures a batch; `device`: ONNX Runtime's name of the memory that pixels go to: `cuda`, `cpu`."""
+    def __init__(
+        self, ort: Ort, session: Ort, run_options: Ort, size: int, model: Model, device: str, *, features: int = 0
+    ) -> None:
+        """
+        Args:
+            size: pictures a batch.
+            device: ONNX Runtime's name of the memory that pixels go to: `cuda`, `cpu`.
+            features: how long the feature vectors are that are given behind the scores; 0: none are.
+        """
         self.dtype = input_dtype(session)
         self._ort, self._session, self._run_options, self._device = ort, session, run_options, device
         self._shape = (size, model.preprocessing.height, model.preprocessing.width, 3)
-        self._tags = len(model.tags)
+        self._lengths = (len(model.tags), *([features] if features else []))
         self._of_thread = threading.local()
 
     def __call__(self, pixels: Pixels) -> Scores:
@@ -83,15 +92,17 @@ class IoBindingRunner:
             pixels = padded
         buffers.pixels.update_inplace(pixels)
         self._session.run_with_iobinding(buffers.binding, self._run_options)
-        return buffers.scores[:count].copy()
+        return np.concatenate([output[:count] for output in buffers.outputs], axis=1)
 
     def _bind(self) -> _Buffers:
         pixels = self._ort.OrtValue.ortvalue_from_shape_and_type(self._shape, self.dtype.type, self._device, 0)
-        scores = np.zeros((self._shape[0], self._tags), np.float32)
+        outputs = tuple(np.zeros((self._shape[0], length), np.float32) for length in self._lengths)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._session.get_inputs()[0].name, pixels)
-        binding.bind_output(scores_output(self._session), "cpu", 0, np.float32, scores.shape, scores.ctypes.data)
-        return _Buffers(binding, pixels, scores)
+        names = output_names(self._session, features=len(outputs) > 1)
+        for name, array in zip(names, outputs, strict=True):
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        return _Buffers(binding, pixels, outputs)
 
 
 def input_dtype(session: Ort) -> np.dtype[Any]:
@@ -100,6 +111,10 @@ def input_dtype(session: Ort) -> np.dtype[Any]:
     return np.dtype("float32" if name == "float" else name)
 
 
-def scores_output(session: Ort) -> str:
-    """The name of the session's scores: its first output. What else a model gives is not asked for, nor copied."""
-    return str(session.get_outputs()[0].name)
+FEATURES = "features"
+"""The name of the output that gives the feature vectors, in every model folder that has them."""
+
+
+def output_names(session: Ort, *, features: bool) -> list[str]:
+    """The scores are a session's first output. What is not asked for is neither computed to its end nor copied."""
+    return [str(session.get_outputs()[0].name), *([FEATURES] if features else [])]

@@ -30,7 +30,10 @@ class Session(Protocol):
     precision: str
 
     def run(self, pixels: Pixels) -> Scores:
-        """Scores float32 [n, tags] of a batch [n, height, width, 3]. Raises `SessionError`."""
+        """Scores float32 [n, tags] of a batch [n, height, width, 3]; features behind them, if they were asked for.
+
+        Raises `SessionError`.
+        """
         ...
 
     def terminate(self) -> None:
@@ -40,7 +43,11 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """How a session is to be made. The fields mean what they mean in RunConfig; `cache` is the folder of the caches."""
+    """How a session is to be made. The fields mean what they mean in RunConfig; `cache` is the folder of the caches.
+
+    `features`: where the model gives feature vectors, each row of scores is followed by the picture's: float32
+    [n, tags + features].
+    """
 
     device: str = "auto"
     batch_size: int | None = None
@@ -48,6 +55,7 @@ class SessionConfig:
     vram_limit: int | None = None
     workspace: bool | None = None
     submitters: int = 1
+    features: bool = False
     cache: Path = field(default_factory=cache_folder)
 
 

@@ -24,7 +24,7 @@ COMMITS_AHEAD = 8
 
 
 class Scored(NamedTuple):
-    """The tickets of a batch and their scores, float32 [len(tickets), tags]."""
+    """The tickets of a batch and what the session gave, float32 [len(tickets), tags + features]."""
 
     tickets: tuple[Ticket, ...]
     scores: Scores
@@ -42,8 +42,12 @@ class Inference:
         batcher: Batcher,
         scored: Channel[Scored],
         stop: Stop,
+        *,
+        features: int = 0,
     ) -> None:
+        """`features`: how many numbers of a picture's vector follow its scores in what the session gives."""
         self._session = session
+        self._features = features
         self._select = select
         self._sinks = sinks
         self._in_flight = in_flight
@@ -92,9 +96,15 @@ class Inference:
     def _store(self, scored: Scored) -> Future[None]:
         with self.recording.working(items=len(scored.tickets)):
             pairs = zip(scored.tickets, scored.scores, strict=True)
-            tagged = [Tagged(ticket.media, self._select(row), row) for ticket, row in pairs]
+            tagged = [self._tagged(ticket, row) for ticket, row in pairs]
             entries = {sink.name: [sink.entry(item) for item in tagged] for sink in self._sinks}
             return self._in_flight.store(scored.tickets, tagged, entries)
+
+    def _tagged(self, ticket: Ticket, row: Scores) -> Tagged:
+        if not self._features:
+            return Tagged(ticket.media, self._select(row), row)
+        scores, features = row[: -self._features], row[-self._features :]
+        return Tagged(ticket.media, self._select(scores), scores, features, ticket.hash)
 
     def _check(self, scores: Scores, tickets: Sequence[Ticket]) -> None:
         """A NaN compares as false with any threshold: without this check it would read as "no tags"."""

@@ -19,6 +19,7 @@ from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import Failed, Ticket
 from engine.storage import Storage, known_state
 from engine.types import Row
+from engine.vectors.hash import picture_hash
 
 Loaded = tuple[Ticket, bytes]
 """A medium and its whole file."""
@@ -50,7 +51,11 @@ class Loader:
         stop: Stop,
         say: Callable[[str], None] = lambda _: None,
         waits: Waits = WAITS,
+        *,
+        hashes: bool = False,
     ) -> None:
+        """`hashes`: whether a ticket gets the hash of what its picture looks like."""
+        self._hashes = hashes
         self._storage = storage
         self._family = family
         self._todo = todo
@@ -146,7 +151,7 @@ class Loader:
         key = ticket.media.storage_url
         try:
             with ticket.decoding():
-                self._decode_into(row, data, key)
+                rgb_hash = self._decode_into(row, data, key)
         except NotAPicture as error:
             ticket.skip(str(error), known_state(self._storage, key))
         except MediumError as error:
@@ -154,22 +159,21 @@ class Loader:
         except MemoryError as error:
             ticket.fail(str(error))  # it is not the file's fault: without its state, the next run tries it again
         else:
+            ticket.hash = rgb_hash
             self._batcher.add(ticket, row, self.decoding)
 
-    def _decode_into(self, row: Row, data: bytes, key: str) -> None:
+    def _decode_into(self, row: Row, data: bytes, key: str) -> int | None:
         with self._alone:
             pass  # wait while another picture needs all the memory
         try:
             pixels = min(self._family.pixels(data, key), self._config.max_pixels)
-            self._decode_sharing(pixels, row, data, key)
+            return self._decode_sharing(pixels, row, data, key)
         except Exception as error:
             if not is_memory_shortage(error):
                 raise
-        else:
-            return
-        self._decode_alone(row, data, key)
+        return self._decode_alone(row, data, key)
 
-    def _decode_alone(self, row: Row, data: bytes, key: str) -> None:
+    def _decode_alone(self, row: Row, data: bytes, key: str) -> int | None:
         """Memory was short: try again, with nothing else decoded meanwhile. Raises `MemoryError` in the end."""
         shortage = ""
         with self._alone:
@@ -187,11 +191,13 @@ class Loader:
                     shortage = str(error)
         raise MemoryError(f"{shortage}, even alone and after waiting: free some memory, the next run tries it again")
 
-    def _decode_sharing(self, pixels: int, row: Row, data: bytes, key: str) -> None:
-        """Decode with a share of the memory for pictures; all of it is a share too."""
+    def _decode_sharing(self, pixels: int, row: Row, data: bytes, key: str) -> int | None:
+        """Decode with a share of the memory for pictures; all of it is a share too. The picture's hash, if wanted."""
         self._pixels.acquire(pixels, self.decoding)  # waiting for its share is not being busy
         try:
             with self.decoding.working():
-                self._family.fit(self._family.decode(data, key, max_pixels=self._config.max_pixels), row)
+                rgb = self._family.decode(data, key, max_pixels=self._config.max_pixels)
+                self._family.fit(rgb, row)
+                return picture_hash(rgb) if self._hashes else None
         finally:
             self._pixels.release(pixels)

@@ -76,14 +76,16 @@ class Ticket:
         media: which medium.
         last_chance: whether its read failed once already.
         failed: how it failed in an earlier run; then its file is only looked at, see `looked_at`. Else None.
+        hash: of the decoded picture, if hashes are wanted; None before.
     """
 
-    __slots__ = ("_in_flight", "_state", "failed", "last_chance", "media")
+    __slots__ = ("_in_flight", "_state", "failed", "hash", "last_chance", "media")
 
     def __init__(self, media: Media, in_flight: "InFlight", failed: Failed | None = None) -> None:
         self.media = media
         self.last_chance = False
         self.failed = failed
+        self.hash: int | None = None
         self._in_flight = in_flight
         self._state = _State.LOADING
 

@@ -58,34 +58,67 @@ class Row(NamedTuple):
     kept: Kept | None
 
 
-class VectorStore:
-    """The vectors that one model gave to the pictures of one catalogue."""
+class Of(NamedTuple):
+    """Whose vectors a file holds: a model by its name and SHA-256, and how long a vector is."""
 
-    def __init__(self, path: Path, model: str, sha256: str, dimensions: int) -> None:
+    name: str
+    sha256: str
+    dimensions: int
+
+
+def vectors_of(state: Path) -> Path:
+    """The file of vectors that belongs to a state file."""
+    return state.with_suffix(".vectors.db")
+
+
+def kept(features: Features) -> Row:
+    """A picture as it is kept. Raises VectorError for a vector with numbers that are not finite."""
+    if features.vector is None:
+        return Row(features.media_id, 0, 0.0, None)
+    if not np.isfinite(features.vector).all():
+        raise VectorError(f"the vector of medium {features.media_id} holds numbers that are not finite")
+    scale = float(np.abs(features.vector).max()) / 127 or 1.0
+    return Row(features.media_id, features.hash, scale, np.rint(features.vector / scale).astype(np.int8))
+
+
+class VectorStore:
+    """The vectors that one model gave to the pictures of one catalogue.
+
+    Attributes:
+        of: whose vectors they are.
+        dimensions: of a vector.
+    """
+
+    def __init__(self, path: Path, of: Of | None = None, *, anew: bool = False) -> None:
         """Opens the file, or makes it.
 
         Args:
             path: of the file.
-            model: its name, for people.
-            sha256: of the model; vectors of another one cannot be compared, so they are not mixed.
-            dimensions: of a vector.
+            of: whose vectors are to be kept; those of another model cannot be compared, so they are not mixed. None
+                takes a file that is there, whosever vectors it holds.
+            anew: another model's vectors are forgotten, for all pictures are being tagged again.
 
         Raises:
             VectorError: it holds another model's vectors, is no such file, or cannot be read or written.
         """
-        self.path, self.dimensions = path, dimensions
+        self.path = path
         self._lock = threading.Lock()
         with _explained(path):
+            if of is None and not path.is_file():
+                raise VectorError(
+                    f"there is no file of vectors {path}: `engine run` makes it, if the model has features"
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             make_private(path)
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             try:
-                self._begin(model, sha256)
+                self.of = self._begin(of, anew)
             except BaseException:
                 self._connection.close()
                 raise
+        self.dimensions = self.of.dimensions
 
-    def _begin(self, model: str, sha256: str) -> None:
+    def _begin(self, of: Of | None, anew: bool) -> Of:
         for pragma in ("journal_mode = WAL", "synchronous = FULL"):
             self._connection.execute(f"PRAGMA {pragma}")
         with self._transaction():
@@ -95,20 +128,35 @@ class VectorStore:
                     raise VectorError(f"{self.path} is another program's database: move it away")
                 for statement in filter(str.strip, _TABLES.split(";")):
                     self._connection.execute(statement)
-                self._connection.execute("INSERT INTO model VALUES (?, ?, ?)", (model, sha256, self.dimensions))
+                self._connection.execute("INSERT INTO model VALUES (?, ?, ?)", of or Of("no model", "", 1))
                 self._connection.execute(f"PRAGMA user_version = {_VERSION}")
             elif version != _VERSION:
                 raise VectorError(f"{self.path} was written by another version of the engine: update it")
-        name, known, dimensions = self._connection.execute("SELECT name, sha256, dimensions FROM model").fetchone()
-        if (known, dimensions) != (sha256, self.dimensions):
-            raise VectorError(
-                f"{self.path} holds the vectors of {name}, which cannot be compared with those of {model}: "
-                "delete the file, and `engine retag` makes them anew"
-            )
+            known = Of(*self._connection.execute("SELECT name, sha256, dimensions FROM model").fetchone())
+            if of is None or of[1:] == known[1:]:
+                return known
+            if not anew:
+                raise VectorError(
+                    f"{self.path} holds the vectors of {known.name}, which cannot be compared with those of {of.name}: "
+                    "delete the file, and `engine retag` makes them anew"
+                )
+            self._connection.execute("DELETE FROM picture")
+            self._connection.execute("UPDATE model SET name = ?, sha256 = ?, dimensions = ?", of)
+            return of
+
+    def is_still(self) -> bool:
+        """Whether the file still holds vectors of the same model: another process may have begun it anew."""
+        with self._lock, _explained(self.path):
+            found = self._connection.execute("SELECT name, sha256, dimensions FROM model").fetchone()
+        return bool(self.of == found)
 
     def put(self, features: Iterable[Features]) -> None:
         """Keep these in one transaction, in place of what was kept of the same pictures. It is on the disk after."""
-        rows = list(features)
+        self.put_rows(map(kept, features))
+
+    def put_rows(self, kept_rows: Iterable[Row]) -> None:
+        """The same for pictures as they are kept."""
+        rows = list(kept_rows)
         with self._lock, _explained(self.path), self._transaction():
             [change] = self._connection.execute("SELECT coalesce(max(change), 0) + 1 FROM picture").fetchone()
             self._connection.executemany(
@@ -168,18 +216,16 @@ class VectorStore:
         with self._lock:
             self._connection.close()
 
-    def _row(self, one: Features, change: int) -> tuple[object, ...]:
-        if one.vector is None:
+    def _row(self, one: Row, change: int) -> tuple[object, ...]:
+        if one.kept is None:
             return one.media_id, change, None, None, None
-        if one.vector.shape != (self.dimensions,) or not np.isfinite(one.vector).all():
+        if len(one.kept) != self.dimensions:
             raise VectorError(
-                f"the vector of medium {one.media_id} has {one.vector.size} numbers, and {self.dimensions} that are "
-                "finite are kept: it is another model's"
+                f"the vector of medium {one.media_id} has {len(one.kept)} numbers, and {self.path} keeps such of "
+                f"{self.dimensions}: it is another model's"
             )
-        scale = float(np.abs(one.vector).max()) / 127 or 1.0
-        kept = np.rint(one.vector / scale).astype(np.int8)
         signed = one.hash - 2**64 if one.hash >= 2**63 else one.hash
-        return one.media_id, change, signed, scale, kept.tobytes()
+        return one.media_id, change, signed, one.scale, one.kept.tobytes()
 
     def _read(self, row: tuple[int, int | None, float | None, bytes | None]) -> Row:
         media_id, signed, scale, blob = row

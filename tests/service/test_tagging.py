@@ -10,11 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from engine import Tagger
 from engine.errors import SessionError
+from engine.tagger import Look
+from engine.types import TagScore
 from service import tagging
 from service.embedded import Running, embedded
 from tests.service.conftest import draw
@@ -118,6 +121,9 @@ class Stuck:
         if self.error:
             raise self.error
         return [("tag", 0.1)]
+
+    def look(self, picture: bytes) -> Look:
+        return Look(tuple(TagScore(*one) for one in self.tag(picture)), np.zeros(1, np.float32), None, 0)
 
 
 @pytest.fixture

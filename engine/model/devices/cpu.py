@@ -33,7 +33,7 @@ class Cpu:
         with loading(file):
             session = ModelCache(request.config.cache).load(ort, request.precision, lambda: cpu_options(ort, threads))
         check_signature(session, request.model, file)
-        return ArrayRunner(session, request.run_options)
+        return ArrayRunner(session, request.run_options, features=request.features > 0)
 
 
 def cpu_options(ort: Ort, threads: int) -> Ort:

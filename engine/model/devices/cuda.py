@@ -72,7 +72,8 @@ class Cuda:
 
         def measure(precision: Precision) -> tuple[float, Scores]:
             plan = replace(_plan(request, precision, free), batch_size=fp16_check.BATCH)
-            own = replace(request, run_options=request.ort.RunOptions())
+            config = replace(request.config, features=False)
+            own = replace(request, run_options=request.ort.RunOptions(), config=config)
             runner = _runner(own, precision, plan, gpu, plan.batch_size)
             return self.time_runs(runner, sample_pixels(plan.batch_size, shape.height, shape.width, runner.dtype))
 
@@ -98,7 +99,9 @@ def _runner(request: SessionRequest, precision: Precision, plan: VramPlan, gpu: 
     with loading(precision.file):
         session = _session(request.ort, precision.file, cuda_options(plan, precision.name, gpu))
     check_signature(session, request.model, precision.file)
-    return IoBindingRunner(request.ort, session, request.run_options, size, request.model, "cuda")
+    return IoBindingRunner(
+        request.ort, session, request.run_options, size, request.model, "cuda", features=request.features
+    )
 
 
 def _session(ort: Ort, file: Path, provider_options: dict[str, str]) -> Ort:

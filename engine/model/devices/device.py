@@ -45,6 +45,11 @@ class SessionRequest:
     config: SessionConfig
     run_options: Ort
 
+    @property
+    def features(self) -> int:
+        """How long the feature vectors are that the runner shall give behind the scores; 0 for none."""
+        return (self.model.features or 0) if self.config.features else 0
+
 
 class Device(Protocol):
     """Hardware on which ONNX Runtime can run a model.

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from engine.vectors.hash import COPY, differing, picture_hash
 from engine.vectors.index import VectorIndex, _groups
-from engine.vectors.store import Features, VectorError, VectorStore
+from engine.vectors.store import Features, Of, VectorError, VectorStore
 
 D = 256
+OF = Of("m", "sha", D)
 
 
 def vectors(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -34,7 +35,7 @@ def vectors(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[VectorStore]:
-    with closing(VectorStore(tmp_path / "v.db", "m", "sha", D)) as opened:
+    with closing(VectorStore(tmp_path / "v.db", OF)) as opened:
         yield opened
 
 
@@ -78,26 +79,31 @@ def test_another_model_or_another_length_is_not_mixed_in(store: VectorStore, tmp
     store.put([Features(1, 1, vectors(1)[0])])
     for sha256, dimensions in (("other", D), ("sha", D + 1)):
         with pytest.raises(VectorError, match="cannot be compared with those of n"):
-            VectorStore(store.path, "n", sha256, dimensions)
+            VectorStore(store.path, Of("n", sha256, dimensions))
     for wrong in (np.zeros(D + 1, np.float32), np.full(D, np.nan, np.float32)):
         with pytest.raises(VectorError, match="medium 2"):
             store.put([Features(2, 2, wrong)])
     assert len(VectorIndex(store)) == 1
     (tmp_path / "text").write_text("no database at all, but long enough to look at" * 100)
     with pytest.raises(VectorError, match="cannot be used"):
-        VectorStore(tmp_path / "text", "m", "sha", D)
+        VectorStore(tmp_path / "text", OF)
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE precious (x)")
     with pytest.raises(VectorError, match="another program"):
-        VectorStore(tmp_path / "other.db", "m", "sha", D)
+        VectorStore(tmp_path / "other.db", OF)
+    with pytest.raises(VectorError, match="there is no file of vectors"):
+        VectorStore(tmp_path / "none.db")
+    other_model = Of("n", "x", D)
+    with closing(VectorStore(store.path)) as reader, closing(VectorStore(store.path, other_model, anew=True)) as new:
+        assert reader.of == OF and not reader.is_still() and new.is_still() and len(VectorIndex(new)) == 0
 
 
 WRITER = """
 import sys
 from pathlib import Path
 from engine.vectors.store import Features, VectorStore
-from tests.engine.vectors.test_vectors import D, vectors
-store = VectorStore(Path(sys.argv[1]), "m", "sha", D)
+from tests.engine.vectors.test_vectors import OF, vectors
+store = VectorStore(Path(sys.argv[1]), OF)
 known = vectors(100_000)
 for first in range(0, 100_000, 50):
     store.put(Features(i, i, known[i]) for i in range(first, first + 50))
@@ -114,13 +120,13 @@ def test_killed_while_it_writes_it_gives_the_same_answers(tmp_path: Path) -> Non
                 writer.kill()
                 break
     assert writer.returncode == (-signal.SIGKILL if os.name == "posix" else 1)
-    with closing(VectorStore(path, "m", "sha", D)) as store:
+    with closing(VectorStore(path, OF)) as store:
         _, rows = store.changed(0)
         ids = [row.media_id for row in rows]
         assert len(ids) >= 1_050 and ids == list(range(len(ids))) and len(ids) % 50 == 0
         known = vectors(100_000)[: len(ids)]
         [query] = vectors(1, seed=3)
-        with closing(VectorStore(tmp_path / "again.db", "m", "sha", D)) as again:
+        with closing(VectorStore(tmp_path / "again.db", OF)) as again:
             again.put(Features(i, i, known[i]) for i in ids)
             assert VectorIndex(store).like(query, 0, 50) == VectorIndex(again).like(query, 0, 50)
 

@@ -1,0 +1,98 @@
+"""A run keeps what finds similar pictures, through kills and other models, and costs nothing where it is not wanted."""
+
+import sqlite3
+import struct
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from engine.families import family_of
+from engine.model.folder import open_model
+from engine.vectors.hash import picture_hash
+from engine.vectors.index import VectorIndex
+from engine.vectors.store import VectorStore
+from tests.engine.runs.test_retag import Home, home, other_model
+from tests.engine.runs.test_run import pictures
+
+__all__ = ["home", "pictures"]  # the fixtures
+
+
+def files(home: Home) -> list[Path]:
+    return [path for path in home.data.rglob("*.vectors.db")]
+
+
+def expected(home: Home, key: str) -> tuple[np.ndarray, int]:
+    """Features and hash of a picture, without the engine's pipeline."""
+    model = open_model(home.model)
+    family = family_of(model.preprocessing)
+    data = (home.library / key).read_bytes()
+    rgb = family.decode(data, key, max_pixels=10**8)
+    shape = model.preprocessing
+    row = np.empty((shape.height, shape.width, 3), shape.dtype)
+    family.fit(rgb, row)
+    session = onnxruntime.InferenceSession(str(model.precision(None).file), providers=["CPUExecutionProvider"])
+    [features] = session.run(["features"], {session.get_inputs()[0].name: row[None]})
+    return features[0], picture_hash(rgb)
+
+
+def test_each_picture_has_the_vector_that_the_model_gives_it(home: Home) -> None:
+    home.tag("run")
+    [file] = files(home)
+    keys = sorted(path.relative_to(home.library).as_posix() for path in home.library.rglob("*.*"))
+    with closing(VectorStore(file)) as store:
+        assert store.of[:2] == (open_model(home.model).project, open_model(home.model).sha256)
+        rows = store.get(range(1, 13))
+        assert len(rows) == len(keys) == 12
+        for media_id, key in enumerate(keys, 1):  # a scan numbers new files by path
+            vector, its_hash = expected(home, key)
+            row = rows[media_id]
+            assert row.hash == its_hash
+            assert row.kept is not None
+            assert np.allclose(row.kept * row.scale, vector, atol=float(np.abs(vector).max()) / 127)
+        index = VectorIndex(store)
+        vector, its_hash = expected(home, keys[4])
+        assert index.like(vector, its_hash, 1)[0].media_id == 5
+
+
+def test_where_it_is_not_wanted_there_is_no_file(home: Home) -> None:
+    home.tag("run", "--no-vectors")
+    assert files(home) == []
+    assert len(home.exported()) > 0
+
+
+def test_another_model_begins_the_file_anew(home: Home, tmp_path: Path) -> None:
+    home.tag("run")
+    home.model = other_model(home.model, tmp_path / "another")
+    home.tag("retag")
+    with closing(VectorStore(files(home)[0])) as store:
+        assert store.of.name == "another"
+        assert len(VectorIndex(store)) == 12
+
+
+def test_what_an_ended_run_left_in_the_outbox_comes_with_the_next(home: Home) -> None:
+    """As if the run had been killed between its commit and the file of vectors."""
+    home.tag("run")
+    [file] = files(home)
+    with closing(VectorStore(file)) as store:
+        [row] = store.get([3]).values()
+        store.remove([3])
+    assert row.kept is not None
+    entry = struct.pack("<Qd", row.hash, row.scale) + row.kept.tobytes()
+    with closing(sqlite3.connect(file.with_name(file.name.replace(".vectors", "")))) as ledger:
+        ledger.execute("INSERT INTO outbox (sink, media_id, entry) VALUES ('vectors', 3, ?)", (entry,))
+        ledger.execute("UPDATE media SET outcome = 'outbox' WHERE id = 3")
+        ledger.commit()
+    home.tag("run")
+    with closing(VectorStore(file)) as store:
+        assert store.get([3])[3].hash == row.hash
+
+
+def test_a_file_that_was_deleted_is_made_again_by_a_retag(home: Home) -> None:
+    home.tag("run")
+    for path in home.data.rglob("*.vectors.db*"):
+        path.unlink()
+    home.tag("retag")
+    with closing(VectorStore(files(home)[0])) as store:
+        assert len(VectorIndex(store)) == 12
