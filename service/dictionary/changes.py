@@ -21,6 +21,7 @@ from service.dictionary.fold import fold, words
 from service.dictionary.readings import readings
 
 _LONGEST_WHO = 100
+_LONGEST_SUMMARY = 300
 Row = list[Any] | None
 
 
@@ -157,6 +158,7 @@ def record(change: Change, who: str, action: str, summary: str) -> int | None:
     if not change.log:
         return None
     connection = change.connection
+    summary = "".join(c for c in summary if c.isprintable())[:_LONGEST_SUMMARY]
     if change.implications:
         closure.rebuild(connection)
     entry = connection.execute(
@@ -209,7 +211,7 @@ def undo(database: Database, number: int, who: str) -> Undone:
         change = Change(connection)
         kept = _put_back(change, log)
         restored = len(change.log)
-        entry = record(change, who, "undo", f"undo {number}: {found[0]}"[:500])
+        entry = record(change, who, "undo", f"undo {number}: {found[0]}")
         if entry:
             connection.execute("UPDATE journal SET undone_by = ? WHERE id = ?", (entry, number))
             connection.execute("UPDATE journal SET undone_by = NULL WHERE undone_by = ?", (number,))

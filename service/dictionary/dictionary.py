@@ -88,6 +88,7 @@ class Dictionary:
     def concepts(self, after: str = "", limit: int = 100, group: str | None = None) -> list[Concept]:
         """Concepts in the order of their keys, those behind `after`; of a group and those in it, if one is named."""
         connection = self._database.reading()
+        group = group and group.encode("utf-8", "replace").decode("utf-8")
         rows = connection.execute(
             "SELECT id FROM concept WHERE key > ? AND (? IS NULL OR id IN "
             "(SELECT concept FROM member WHERE path = ? OR substr(path, 1, length(?) + 1) = ? || '/')) "

@@ -209,7 +209,7 @@ def relate(change: Change, concept: int, broader: int, remove: bool = False) -> 
 
 def group(change: Change, concept: int, path: str, remove: bool = False) -> None:
     """Lay a concept into a group, or take it out. Raises UnknownError if there is no such group."""
-    path = path.strip("/ ")
+    path = _plain(path.strip("/ "))
     if change.get("browse", (path,)) is None:
         raise UnknownError(f"there is no group {shown(path)}: `engine tags group --list` shows them")
     if remove:

@@ -70,9 +70,14 @@ class Import:
         self._in_file = {row.key for row in tags if row.creates}
         tags.sort(key=lambda row: row.category == "character" and not self._exact)  # by then their series are known
         placed = [(row, self._place(row)) for row in tags]
-        for row, concept in placed:
-            if concept is not None and concept in self._categories:
+        for row, (concept, became) in placed:
+            if concept is None:
+                continue
+            before = len(self._change.log)
+            if concept in self._categories:
                 self._relate(row, concept)
+            related = became == "unchanged" and len(self._change.log) > before
+            self.report.counts["changed" if related else became] += 1
         if not self._exact:
             self._derive()
         return self.report
@@ -123,24 +128,24 @@ class Import:
         if len(self._change.log) > before:
             self.report.tell("changed" if known else "new", f"{row.place}: the group {row.path}")
 
-    def _place(self, row: Row) -> int | None:
-        """The concept of a row, made if need be, with the row's names; None if the row is skipped."""
+    def _place(self, row: Row) -> tuple[int | None, str]:
+        """The concept of a row, made if need be, with the row's names, and what it became; None if it is skipped."""
         before = len(self._change.log)
         try:
             key = clean_key(row.key)
             _check_category(row.category)
         except DictionaryError as error:
             self.report.tell("skipped", f"{row.place}: {error}")
-            return None
+            return None, "skipped"
         concept, ambiguous = self._find(key, row.category)
         if concept is None and not row.creates:  # the tag's new key, where only the old one is known
             concept = next((found for old in row.keys if (found := self._find(old, row.category)[0])), None)
         if ambiguous:
             self.report.tell("ambiguous", f"{row.place}: {key} is a former key of several tags")
-            return None
+            return None, "skipped"
         if concept is None and not row.creates:
             self.report.tell("skipped", f"{row.place}: there is no tag {shown(key)}")
-            return None
+            return None, "skipped"
         made = concept is None
         if concept is None:
             concept = self._make(key, row)
@@ -148,10 +153,8 @@ class Import:
             self._renew(row, key, concept)
         self._names(row, concept)
         if made:
-            self.report.counts["new"] += 1
-        else:
-            self.report.counts["changed" if len(self._change.log) > before else "unchanged"] += 1
-        return concept
+            return concept, "new"
+        return concept, "changed" if len(self._change.log) > before else "unchanged"
 
     def _names(self, row: Row, concept: int) -> None:
         for name in row.names:

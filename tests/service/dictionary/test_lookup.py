@@ -5,9 +5,10 @@ import pytest
 from service.dictionary import Dictionary, DictionaryError, Name
 from service.dictionary.concepts import LONGEST_NAME
 
-KANCOLLE = (
-    "舰C,舰娘,艦娘,艦これ,かんこれ,カンコレ,kancolle,kankore,舰队收藏,艦隊收藏,砍口垒,jianniang,Kantai Collection"
-).split(",")
+KANCOLLE = [
+    *("舰C", "舰娘", "艦娘", "艦これ", "かんこれ", "カンコレ", "kancolle", "kankore", "舰队收藏", "艦隊收藏", "砍口垒"),
+    *("jianniang", "Kantai Collection"),
+]
 
 
 def found(tags: Dictionary, text: str) -> list[str]:
