@@ -159,7 +159,7 @@ addEventListener("keydown", (event) => {
     byId("input").focus();
   } else if (event.key === "?") help.showModal();
   else if (event.key === "Escape" && grid.selected.length) grid.selectNone();
-  else if (event.key.startsWith("Arrow") && document.activeElement === document.body) {
+  else if (event.key.startsWith("Arrow") && !byId("grid").contains(document.activeElement)) {
     event.preventDefault();
     byId("grid").firstElementChild?.focus();
   }

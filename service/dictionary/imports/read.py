@@ -1,7 +1,7 @@
 """Telling the form of a file by what is in it, and reading it into rows."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -39,7 +39,7 @@ class Files:
         exact: all of them are the dictionary's own form.
     """
 
-    rows: Iterable[Row | GroupRow]
+    rows: list[Row | GroupRow]
     source: str
     exact: bool
 
@@ -48,8 +48,7 @@ def read(files: list[Path], form: str | None = None) -> Files:
     """Files of any known form as rows. DeepDanbooru's categories.json goes with its tags.txt.
 
     Raises:
-        DictionaryError: a file cannot be read, or its form is not known. What is wrong in a row is raised, with line
-            and column, when that row is read.
+        DictionaryError: a file cannot be read, its form is unknown, or something in it is wrong, with line and column.
     """
     texts = [(file.name, read_text(file)) for file in files]
     forms = [form or _form(name, text) for name, text in texts]
@@ -65,7 +64,7 @@ def read(files: list[Path], form: str | None = None) -> Files:
         if one != _CATEGORIES
     ]
     source = ", ".join(name for name, _ in texts)
-    return Files(chain.from_iterable(parts), source[:200], all(one == "dictionary" for one in forms))
+    return Files(list(chain.from_iterable(parts)), source[:200], all(one == "dictionary" for one in forms))
 
 
 def _form(name: str, text: str) -> str:

@@ -71,7 +71,7 @@ def test_a_merge_that_closes_a_circle_is_refused_with_the_path(tags):
 
 def test_a_circle_is_refused_with_the_path(tags):
     tags.relate("animal_ears", "twintails", "me")
-    with pytest.raises(ConflictError, match="twintails -> cat_ears|cat_ears -> animal_ears -> twintails -> cat_ears"):
+    with pytest.raises(ConflictError, match=r"cat_ears -> animal_ears -> twintails"):
         tags.relate("twintails", "cat_ears", "me")
     with pytest.raises(ConflictError, match="ahoge -> ahoge"):
         tags.relate("ahoge", "ahoge", "me")

@@ -23,7 +23,12 @@ pointy_ears,0,6000,elf_ears
 kantoku,1,3000,
 absurdres,5,2000000,
 '''
-WD = "tag_id,name,category,count\n9999999,general,9,1589178\n470575,1girl,0,6000000.0\n1,new_tag,0,12\n2,kaga_(kancolle),4,5\n"
+WD = """tag_id,name,category,count
+9999999,general,9,1589178
+470575,1girl,0,6000000.0
+1,new_tag,0,12
+2,kaga_(kancolle),4,5
+"""
 ALIASES = [
     {"id": 1, "antecedent_name": "twin_tails", "consequent_name": "twintails", "status": "active"},
     {"id": 1, "antecedent_name": "twin_tails", "consequent_name": "twintails", "status": "active"},

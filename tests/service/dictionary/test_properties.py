@@ -102,7 +102,7 @@ def test_any_edits_and_the_undo_of_all_is_the_start(edits):
         assert state(tags) == start
 
 
-def _do(tags, what, *args):
+def _do(tags, what, *args):  # noqa: C901 - a case an edit
     match what, args:
         case "add", (key, name, kind):
             tags.add(key, "me", names=[Name(name, "" if kind == Kind.FORMER_KEY else "zh", kind)])
