@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from convert.cli import main as convert
 from demo.render import Truth, render
@@ -20,6 +22,8 @@ from service.cli import export_main as export
 if TYPE_CHECKING:  # needs the extra service, which --help must not
     from service.embedded import Running
 
+NAMES = ("长发", "ロングヘア", "long_hair")
+"""One tag, as three people look for it."""
 PROJECT = Path(__file__).parent / "model"
 
 
@@ -97,7 +101,17 @@ def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list
     print(f"\n  images/s        {summary['images_per_second']:.1f}")
     print(f"  bottleneck      {summary['bottleneck']}")
     print(f"  records posted  {summary['records']:,} in {summary['requests']:,} requests")
+    found = {name: _found(service, name) for name in NAMES}
+    same = "the same" if len({tuple(ids) for ids in found.values()}) == 1 else "different"
+    print(f"  search          {', '.join(NAMES)} find {same} {len(found[NAMES[0]])} pictures on the page")
     print(f"  F1 of the tags  {score:.3f} against the truth, on {len(truth)} pictures the model never saw")
+
+
+def _found(service: "Running", name: str) -> list[int]:
+    """The pictures that a search on the service's page finds."""
+    query = urlencode({"q": name, "limit": 200})
+    with urlopen(f"{service.url}/search?{query}", timeout=30) as answer:  # noqa: S310 - our own service
+        return [picture["id"] for picture in json.load(answer)["pictures"]]
 
 
 def _wait(service: "Running") -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,11 +46,9 @@ class Dictionary:
         """
         if path == "shipped":
             return cls(_shipped())
-        new = not path.exists() or path.stat().st_size == 0
-        opened = cls(Database(path))
-        if new:
-            opened.load_shipped()
-        return opened
+        if not path.exists() or path.stat().st_size == 0:
+            _copy_shipped(path)
+        return cls(Database(path))
 
     @classmethod
     def open_empty(cls, path: Path) -> Self:
@@ -346,6 +345,26 @@ def _concept(connection: sqlite3.Connection, number: int) -> Concept:
 def _revision(connection: sqlite3.Connection, number: int) -> int:
     (entry,) = connection.execute("SELECT coalesce(max(entry), 0) FROM touched WHERE concept = ?", (number,)).fetchone()
     return int(entry)
+
+
+def _copy_shipped(path: Path) -> None:
+    """Begin a file as a copy of the shipped dictionary; it appears whole or not at all.
+
+    Raises:
+        DictionaryError: it cannot be written.
+    """
+    shipped_file = _shipped()
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shipped_file.path, part)
+        part.chmod(0o600)
+        part.replace(path)
+    except OSError as error:
+        raise DictionaryError(f"the dictionary {path} cannot be made: {error.strerror}") from error
+    finally:
+        shipped_file.close()
+        part.unlink(missing_ok=True)
 
 
 def _shipped() -> Database:
