@@ -31,7 +31,8 @@ from engine.sink import Sink
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
 from engine.stages.infer import Inference, Scored
-from engine.stages.load import Loaded, Loader, weight
+from engine.stages.load import Loader
+from engine.stages.readers import FIRST, MOST
 from engine.stages.source import Admission, Catalogue, Source
 from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import InFlight, OutcomeStore, Ticket
@@ -89,8 +90,7 @@ class Pipeline:
             taken=in_outbox,
         )
         self.tally = in_flight.tally
-        todo: Channel[Ticket] = Channel(4 * rows + config.read_threads, stop)
-        loaded: Channel[Loaded] = Channel(config.read_ahead, stop, weight)
+        todo: Channel[Ticket] = Channel(4 * rows + (config.read_threads or MOST), stop)
         batcher = Batcher(
             rows,
             shape,
@@ -113,16 +113,15 @@ class Pipeline:
             say=say,
         )
         # A storage's client that keeps the time itself comes first: it can say more than that there was no answer.
-        self._reads = ReadWatch(1.25 * config.read_timeout, most_given_up=4 * config.read_threads)
-        loader = Loader(
+        usual_readers = config.read_threads or FIRST
+        self._loader = loader = Loader(
             storage=parts.storage,
             family=parts.family,
             todo=todo,
-            loaded=loaded,
             batcher=batcher,
-            reads=self._reads,
+            reads=ReadWatch(1.25 * config.read_timeout, 4 * usual_readers, parts.storage, say, waits),
             root=RootWatch(parts.storage, stop, say, waits),
-            storm=StormWatch(max(4, config.read_threads), stop, say, waits),
+            storm=StormWatch(max(4, usual_readers), stop, say, waits),
             config=config,
             stop=stop,
             say=say,
@@ -140,7 +139,7 @@ class Pipeline:
             features=parts.features,
         )
 
-        self._reading = Stage(loader.reading, config.read_threads, loader.read, stop, at_end=loaded.close)
+        self._reading = Stage(loader.reading, loader.most, loader.read, stop, at_end=loader.loaded.close)
         self._stages = [
             Stage(source.meter, 1, source.run, stop, at_end=source.close),
             self._reading,
@@ -177,6 +176,7 @@ class Pipeline:
         ended = False
         while not ended:
             ended = all(part.join(self._waits.tick) for part in parts)
+            self._loader.adapt()
             for meter in self.meters:
                 meter.look()
             tick()
@@ -193,6 +193,5 @@ class Pipeline:
 
     def _check(self) -> None:
         """What only a look from outside can see: reads that hang, and media that a stage forgot."""
-        for ticket in self._reads.give_up(replace=self._reading.replace):
-            ticket.fail("the storage gave no answer in time (--read-timeout)")
+        self._loader.give_up(replace=self._reading.replace)
         self.in_flight.check()

@@ -31,7 +31,7 @@ def test_no_more_threads_than_cores_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("busy", "expected"),
     [
-        ({"read": (8, 0.95)}, "reading limits: 8 threads busy 95%, session idle 99%: --read-threads 16"),
+        ({"read": (8, 0.95)}, "reading limits: 8 threads busy 95%, session idle 99%: leave --read-threads out"),
         ({"source": (1, 0.7)}, "listing the catalogue limits: 1 thread busy 70%, session idle 99%: a larger"),
         ({"record": (1, 0.7)}, "the ledger limits: 1 thread busy 70%, session idle 99%: --state"),
         ({"deliver": (0, 0.0), "infer": (1, 0.97)}, "the model limits: session busy 97%: as it should"),
