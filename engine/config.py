@@ -80,7 +80,7 @@ class RunConfig(BaseModel):
 
     # The flow. Reads wait for the network, so there are more of them than cores.
     read_threads: int | None = Field(
-        None, ge=1, le=256, description="Files read at once. Default: as many as pay, found by itself."
+        None, ge=1, le=256, description="Files read at once. Default: as many as pay, by itself."
     )
     decode_threads: int | None = Field(
         None, ge=1, le=256, description="Threads that decode and fit. Default: the cores."

@@ -24,7 +24,7 @@ from engine.errors import EngineError
 from engine.families.family import Family, Select
 from engine.flow.channels import Channel, Meter, Stop
 from engine.flow.stage import Stage
-from engine.machine import cores
+from engine.machine import cores, return_large_blocks
 from engine.model.session import Session
 from engine.report.time_left import Standing
 from engine.sink import Sink
@@ -159,6 +159,7 @@ class Pipeline:
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run all stages; call `tick` a few times a second. Raises what stopped the run, if anything did."""
+        return_large_blocks()
         for sink in self._sinks:
             sink.start()
         for stage in self._stages:

@@ -96,5 +96,5 @@ def _cure_of_reading(meter: Meter) -> str:
             "reading more files at once would make that worse"
         )
     if meter.adapts:
-        return "the storage gives no more, as the number of readers follows what pays"
+        return "as it should be: the number of files read at once follows what pays; faster is a faster storage"
     return "leave --read-threads out, and the engine finds how many pay"

@@ -69,7 +69,7 @@ def test_half_on_trouble_and_slowly_back() -> None:
     top = bench.run(5)[-1]
     [half, *_] = bench.run(0.1, failures=top)
     assert half == top // 2
-    rest = bench.run(9)
+    rest = bench.run(7)
     assert set(rest) == {half}  # a while of rest
     assert bench.run(5)[-1] > half
     assert bench.run(30, failures=1000)[-1] == FEWEST
