@@ -147,6 +147,7 @@ class Waits:
             download ends; behind the cursor only a full sweep finds them.
         partial_batch: how long a partial batch waits for the source, with nothing on its way: long against the
             hand-over between two threads, short against a batch on any device.
+        slow_read: how long the rows of a partial batch wait for the next one, which is on its way.
         root_look: a look at the storage root serves all reads that fail within this time.
         root_away: how often a storage root that is away is looked for.
         storm: a storage that fails read after read is asked at most once in this time.
@@ -161,6 +162,7 @@ class Waits:
     second_chance: float = 5.0
     full_sweep: float = 3600.0
     partial_batch: float = 0.05
+    slow_read: float = 2.0
     root_look: float = 0.5
     root_away: float = 5.0
     storm: float = 1.0

@@ -98,6 +98,7 @@ class Pipeline:
             stop,
             buffers=2 + config.submitters,
             partial_wait_s=waits.partial_batch,
+            slow_read_s=waits.slow_read,
         )
         scored: Channel[Scored] = Channel(4, stop)
 
