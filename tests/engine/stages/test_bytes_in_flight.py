@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from engine.config import MB
+from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.storage import Reading
+from engine.storage.reading import HEAD
 from engine.types import Outcome
 from tests.support.pipelines import Catalogue, Wrapped, build, draw
 
@@ -35,6 +38,27 @@ with Ledger(ledger) as books:
     pipeline.run()
     print(before, peak_rss_mb(), pipeline.tally.images + pipeline.tally.failed)
 """
+
+
+class Watched(Wrapped):
+    """Counts the bytes that are read of bodies; `before` is called with the size of each read."""
+
+    def __init__(self, root: Path, before: Callable[[int], object] = lambda _: None) -> None:
+        super().__init__(root, lambda _: None)
+        self.read = 0
+        self._before_read = before
+
+    def open(self, key: str, *, max_bytes: int) -> Reading:
+        reading = super().open(key, max_bytes=max_bytes)
+
+        def read(size: int) -> bytes:
+            self._before_read(size)
+            data = inside(size)
+            self.read += len(data)
+            return data
+
+        inside, reading._read = reading._read, read
+        return reading
 
 
 @pytest.fixture
@@ -70,39 +94,50 @@ def test_a_file_larger_than_the_read_ahead_passes_alone(large: Path, tmp_path: P
 
 
 def test_readers_that_wait_for_a_share_end_with_the_run(large: Path, tmp_path: Path) -> None:
-    from engine.flow.channels import Stop
+    stop, release, holds = Stop(), threading.Event(), threading.Event()
 
-    stop, release = Stop(), threading.Event()
-    first = threading.Event()
+    def hold(size: int) -> None:
+        if size > HEAD:  # more than the beginning: the file has its share
+            holds.set()
+            release.wait(60)
 
-    class Holding(Wrapped):
-        """The first file to have a share holds it."""
+    ticks: list[int] = []
 
-        def open(self, key: str, *, max_bytes: int) -> Reading:
-            reading = super().open(key, max_bytes=max_bytes)
-            read, place = reading._read, reading._read(1 << 16)
-
-            def slow(size: int) -> bytes:
-                nonlocal place
-                if place:
-                    head, place = place, b""
-                    return head
-                if size > 1 << 16:
-                    first.set()
-                    release.wait(60)
-                return read(size)
-
-            return Reading(reading.size, slow, reading._close)
+    def tick() -> None:
+        ticks.append(holds.is_set())
+        if sum(ticks) == 10:
+            stop.set()
+            release.set()
 
     with Ledger(tmp_path / "s.db") as ledger:
         names = [f"{i} large.jpg" for i in range(24)]
-        pipeline = build(Catalogue(names), Holding(large, lambda _: None), ledger, stop, read_ahead=MB, read_threads=8)
-        ticks = iter(range(10**9))
-        pipeline.run(
-            lambda: stop.set() if first.is_set() and next(ticks) > 10 else release.set() if stop.is_set() else None
-        )
+        storage = Watched(large, hold)
+        pipeline = build(Catalogue(names), storage, ledger, stop, read_ahead=MB, read_threads=8)
+        pipeline.run(tick)
+        reading = next(meter for meter in pipeline.meters if meter.name == "read")
         assert ledger.counts()[Outcome.FAILED] == 0 and stop.error is None
+    assert reading.waiting_out > 0
+
+
+def test_a_read_that_is_given_up_gives_its_share_back(large: Path, tmp_path: Path) -> None:
+    """Else all others would wait for it for ever: their files are larger than what is left."""
+    release = threading.Event()
+    first = threading.Lock()
+
+    def hang(size: int) -> None:
+        if size > HEAD and first.acquire(blocking=False):
+            release.wait(60)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        names = sorted(path.name for path in large.iterdir())
+        pipeline = build(
+            Catalogue(names), Watched(large, hang), ledger, read_ahead=MB, read_timeout=0.5, max_failures=None
+        )
+        pipeline.run()
+        reasons = [reason for _, _, reason in ledger.reasons(Outcome.FAILED, 99)]
     release.set()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (1, 24)
+    assert sum("--read-timeout" in reason for reason in reasons) == 1
 
 
 @pytest.mark.parametrize("start", [b"\x1aE\xdf\xa3", b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", b"PK\x03\x04"])
@@ -114,23 +149,10 @@ def test_what_is_no_picture_is_known_by_its_beginning(start: bytes, tmp_path: Pa
             file.write(start)
             file.truncate(200 * MB)
     draw(folder / "last.png", 1)
-    read = []
-
-    class Counted(Wrapped):
-        def open(self, key: str, *, max_bytes: int) -> Reading:
-            reading = super().open(key, max_bytes=max_bytes)
-            inner = reading._read
-
-            def counting(size: int) -> bytes:
-                data = inner(size)
-                read.append(len(data))
-                return data
-
-            return Reading(reading.size, counting, reading._close)
-
+    storage = Watched(folder)
     with Ledger(tmp_path / "s.db") as ledger:
         names = sorted(path.name for path in folder.iterdir())
-        pipeline = build(Catalogue(names), Counted(folder, lambda _: None), ledger, max_failures="0")
+        pipeline = build(Catalogue(names), storage, ledger, max_failures="0")
         pipeline.run()
     assert (pipeline.tally.images, pipeline.tally.skipped) == (1, 10)
-    assert sum(read) < 1 * MB
+    assert storage.read < 1 * MB
