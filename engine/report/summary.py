@@ -104,7 +104,10 @@ class Summary:
             return [f"nothing to do: each of the {known:,} media of the catalogue is done, failed, rejected or skipped"]
         not_done = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
-        shares = "  ".join(f"{m.name} {utilisation(m, self.seconds):.0%}" for m in self.meters)
+        shares = "  ".join(
+            f"{m.name} {utilisation(m, self.seconds):.0%}" + (f" ({m.threads} at once)" if m.adapts else "")
+            for m in self.meters
+        )
         return [
             f"{t.images:,} images in {duration(self.seconds)}: {self.rate:.1f} images/s "
             f"({self.device}, {self.precision}, batches of {self.batch_size})",

@@ -4,12 +4,15 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Protocol
 
 from engine.config import RunConfig, Waits
 from engine.flow.channels import Channel, Meter, Stop
+from engine.flow.stage import in_thread
 from engine.ledger.deaths import ALONE_FROM, GIVEN_UP_AT
 from engine.stages.ticket import Failed, InFlight, Ticket
 from engine.storage import Storage, known_state
@@ -106,9 +109,10 @@ class Source:
         self._swept = Position(settled=self._admission.settled(start, again))
         usual = limit = self._config.segment_size
         most = max(usual, LARGEST_PAGE)
+        ahead: Future[list[Media]] | None = None  # the next page, listed while the media of this one are handed on
         while self._left != 0:
             with self.meter.working(items=0):
-                page = self._catalogue.segment(start, limit)
+                page = ahead.result() if ahead else self._catalogue.segment(start, limit)
                 admitted = self._admission.admit(page, again) if page else []
             if not page:
                 break
@@ -116,6 +120,8 @@ class Source:
             most = most if len(page) >= limit else max(usual, len(page))
             limit = usual if admitted else min(2 * limit, most)
             start = max(media.id for media in page) + 1
+            last = self._left is not None and len(admitted) >= self._left
+            ahead = in_thread(partial(self._catalogue.segment, start, limit)) if admitted and not last else None
             self._passed(page, admitted)
             self._tag(admitted)
         self._swept = replace(self._swept, ended=True)

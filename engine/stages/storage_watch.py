@@ -3,13 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 
 from engine.api.backoff import Backoff
 from engine.config import WAITS, Waits
-from engine.errors import StorageError, Unreadable
+from engine.errors import EngineError, StorageError, Unreadable
 from engine.flow.channels import Stop
+from engine.flow.stage import in_thread
 from engine.stages.ticket import Ticket
-from engine.storage import Storage
+from engine.storage import Storage, known_state
+from engine.types import FileState
 
 
 class RootWatch:
@@ -22,6 +27,7 @@ class RootWatch:
         self._storage, self._stop, self._say, self._waits = storage, stop, say, waits
         self._lock = threading.Lock()
         self._looked = float("-inf")
+        self._look: Future[None] | None = None  # one that has no answer yet
         self.away = 0  # how often the root was away in this run
 
     def wait_until_there(self, seen: int, *, final: bool) -> bool:
@@ -39,10 +45,17 @@ class RootWatch:
             return self.away != seen
 
     def _trouble(self) -> str | None:
+        """Look, in a thread of its own: a look may hang, and then the same one is waited for again."""
+        look = self._look = self._look or in_thread(self._storage.check)
         try:
-            self._storage.check()
+            look.result(self._waits.silence)
+        except TimeoutError:
+            if not look.done():
+                return f"it gives no answer within {self._waits.silence:g} s: is the share still connected?"
         except StorageError as error:
+            self._look = None
             return str(error)
+        self._look = None
         return None
 
     def _wait(self, trouble: str) -> None:
@@ -104,44 +117,121 @@ class StormWatch:
         return True
 
 
+class _Read:
+    """What one thread reads.
+
+    Attributes:
+        since: when it began, or when some of the file arrived last; as of `time.monotonic`.
+        share: bytes of the read-ahead that are taken for it.
+        hung_with_all: whether the storage hung as a whole meanwhile: the file is not at fault.
+    """
+
+    def __init__(self, ticket: Ticket, share: int) -> None:
+        self.ticket, self.share = ticket, share
+        self.since = time.monotonic()
+        self.hung_with_all = False
+
+
 class ReadWatch:
     """Which thread reads what since when, so that a read that never ends can be given up.
 
-    A file system call cannot be interrupted: the thread is left to its fate and another takes its place.
+    A file system call cannot be interrupted: the thread is left to its fate and another takes its place. That helps
+    against a file that hangs, not against a storage that does: when nothing has answered for a while, a file that was
+    read before is opened once more. If that hangs too, reads are not given up until something answers again.
     """
 
-    def __init__(self, timeout_s: float, most_given_up: int) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        most_given_up: int,
+        storage: Storage | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        waits: Waits = WAITS,
+    ) -> None:
+        """`storage` is what to ask whether it hangs as a whole; without it, each read hangs alone."""
         self._timeout_s, self._most = timeout_s, most_given_up
+        self._storage, self._say = storage, say
+        self._silence = min(waits.silence, timeout_s / 2)
         self._lock = threading.Lock()
-        self._reading: dict[threading.Thread, tuple[Ticket, float]] = {}
+        self._reading: dict[threading.Thread, _Read] = {}
         self._hanging: set[threading.Thread] = set()  # given up, and not back
+        self._answered = time.monotonic()  # when the storage last answered anything
+        self._good: str | None = None  # the key of a file that was read
+        self._question: Future[None] | None = None
+        self._asked = 0.0
+        self._patience = timeout_s  # until another question is asked beside one that has no answer
+        self.all_hang = False
 
-    def begin(self, ticket: Ticket) -> None:
+    def begin(self, ticket: Ticket, share: int = 0) -> None:
+        """This thread asks the storage for something; `share` bytes of the read-ahead are taken for it."""
         with self._lock:
-            self._reading[threading.current_thread()] = (ticket, time.monotonic())
+            self._reading[threading.current_thread()] = _Read(ticket, share)
 
     def progress(self) -> None:
         """Some of the file has arrived: the time begins anew."""
         with self._lock:
-            if reading := self._reading.get(threading.current_thread()):
-                self._reading[threading.current_thread()] = (reading[0], time.monotonic())
+            if read := self._reading.get(threading.current_thread()):
+                read.since = self._answered = time.monotonic()
 
-    def end(self) -> bool:
-        """False if the read was given up meanwhile: its result is nobody's any more."""
-        with self._lock:
-            self._hanging.discard(threading.current_thread())
-            return self._reading.pop(threading.current_thread(), None) is not None
+    def end(self, *, answered: bool = True) -> bool:
+        """False if the read was given up meanwhile: its result is nobody's any more.
 
-    def give_up(self, replace: Callable[[threading.Thread], None]) -> list[Ticket]:
-        """Take out the reads that have lasted too long, and `replace` their threads before any of them can return.
-
-        Raises `StorageError` when more hang than is bearable: it is not these files, and each costs a thread.
+        `answered`: whether it ended well, or at least with an error of its own, and not because nothing came.
         """
         now = time.monotonic()
         with self._lock:
-            late = [
-                (thread, ticket) for thread, (ticket, since) in self._reading.items() if now - since > self._timeout_s
-            ]
+            self._hanging.discard(threading.current_thread())
+            read = self._reading.pop(threading.current_thread(), None)
+            if answered or (read and now - read.since < self._silence):
+                self._answered = now
+            if answered and read:
+                self._good = read.ticket.media.storage_url
+            return read is not None
+
+    def look(self) -> None:
+        """Find out whether the storage hangs as a whole, and say it. Called a few times a second, by one thread."""
+        if self._storage is None:
+            return
+        if self._question and self._question.done():
+            self._question = None
+            with self._lock:
+                self._answered = time.monotonic()
+        now = time.monotonic()
+        with self._lock:
+            waiting = [read for read in self._reading.values() if now - read.since >= self._silence]
+            silent = bool(waiting) and now - self._answered >= self._silence
+            if self.all_hang and now - self._answered < self._silence:
+                self.all_hang, self._patience = False, self._timeout_s
+                for read in self._reading.values():  # their time begins anew
+                    read.since, read.hung_with_all = now, True
+                self._say("the storage answers again")
+            key = self._good
+            if key is None and len(waiting) + len(self._hanging) > 1:
+                key = waiting[0].ticket.media.storage_url if waiting else None
+        if not silent:
+            return
+        if self._question is None or now - self._asked > self._patience:
+            self._patience *= 2 if self._question else 1  # each that hangs costs a thread
+            self._question, self._asked = in_thread(partial(_ask, self._storage, key)), now
+        elif not self.all_hang and now - self._asked >= 0.3 * self._silence:
+            self.all_hang = True
+            self._say(
+                f"the storage gives no answer, {len(waiting)} reads wait for it: nothing is marked as failed; is the "
+                "share still connected, is the server up? The run goes on when it answers; after Ctrl-C the same "
+                "command does"
+            )
+
+    def give_up(self, replace: Callable[[threading.Thread], None]) -> list[_Read]:
+        """Take out the reads that have lasted too long, and `replace` their threads before any of them can return.
+
+        None while the storage hangs as a whole. Raises `StorageError` when more hang than is bearable: each costs a
+        thread.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if self.all_hang:
+                return []
+            late = [(thread, read) for thread, read in self._reading.items() if now - read.since > self._timeout_s]
             for thread, _ in late:
                 del self._reading[thread]
                 self._hanging.add(thread)
@@ -151,4 +241,22 @@ class ReadWatch:
                     f"{len(self._hanging)} reads got no answer from the storage within {self._timeout_s:.0f} s: is "
                     "the share still connected? The same command goes on when it is"
                 )
-        return [ticket for _, ticket in late]
+        return [read for _, read in late]
+
+
+def _ask(storage: Storage, key: str | None) -> None:
+    """Ask for something that a storage which lives answers; an error is an answer too."""
+    with suppress(EngineError, Unreadable):
+        if key is None:
+            storage.check()
+        else:
+            with storage.open(key, max_bytes=1 << 62) as reading:
+                reading.head()
+
+
+def state_within(storage: Storage, key: str, seconds: float) -> FileState | None:
+    """`known_state`, or None where the storage does not answer in time."""
+    try:
+        return in_thread(partial(known_state, storage, key)).result(seconds)
+    except TimeoutError:
+        return None

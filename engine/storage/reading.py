@@ -43,11 +43,13 @@ class Reading:
         if len(data) >= self.size or not data:
             return data
         progress()
-        # BytesIO gives its own buffer away in the end, so a large file is never in memory twice.
-        body = BytesIO()
+        # BytesIO takes the buffer as its own and gives it away in the end: a large file is never in memory twice, and
+        # not in blocks that grow.
+        body = BytesIO(bytes(self.size))
         body.write(data)
         del data
         while body.tell() < self.size and (piece := self._read(min(self.size - body.tell(), _PIECE))):
             body.write(piece)
             progress()
+        body.truncate()  # where it has become shorter
         return body.getvalue()

@@ -169,7 +169,7 @@ def test_tiny_files_are_not_read_ahead_without_end(library: Path, tmp_path: Path
 
     with Ledger(tmp_path / "s.db") as ledger:
         catalogue = Catalogue(everything(library))
-        pipeline = build(catalogue, library, ledger, stop, session=Stuck(2), read_ahead=5 * SMALLEST)
+        pipeline = build(catalogue, library, ledger, stop, session=Stuck(2), read_ahead=5 * SMALLEST, decode_threads=1)
         decoding = next(meter for meter in pipeline.meters if meter.name == "decode")
 
         def tick() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,23 @@ def library(tmp_path: Path) -> Path:
     for i in range(40):
         draw(folder / f"{i:02}.png", i)
     return folder
+
+
+class Hanging(Wrapped):
+    """Keys that `hangs` picks get no answer before `release`; neither do questions about the root or any file, then."""
+
+    def __init__(self, root: Path, hangs: Callable[[str], bool], release: threading.Event) -> None:
+        self._hang, self._hangs, self._release = False, hangs, release
+        super().__init__(root, self._wait)
+
+    def check(self) -> None:
+        self._wait("")
+        super().check()
+
+    def _wait(self, key: str) -> None:
+        self._hang |= bool(key) and self._hangs(key)
+        if self._hang:
+            assert self._release.wait(60)
 
 
 def names(library: Path) -> list[str]:
@@ -110,7 +128,7 @@ def test_a_given_up_thread_is_replaced_before_its_read_can_return(ticket: Ticket
     thread.start()
     assert began.wait(10)
     time.sleep(0.001)  # the clock of some systems is coarse
-    assert watch.give_up(replace) == [ticket]
+    assert [read.ticket for read in watch.give_up(replace)] == [ticket]
     thread.join(10)
     assert ends == [(False, True)]
 
@@ -136,7 +154,7 @@ def test_only_reads_that_still_hang_count_against_the_storage(ticket: Ticket) ->
         release = threading.Event()
         thread = hang(release)
         time.sleep(0.001)
-        assert watch.give_up(lambda _: None) == [ticket]
+        assert [read.ticket for read in watch.give_up(lambda _: None)] == [ticket]
         release.set()
         thread.join(10)
     release = threading.Event()
@@ -224,16 +242,99 @@ def test_a_read_that_hangs_fails_alone(library: Path, tmp_path: Path) -> None:
     assert (pipeline.tally.images, again.tally.images) == (38, 2)
 
 
-def test_a_storage_that_hangs_altogether_ends_the_run_with_a_sentence(library: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("good", [0, 20])
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_a_storage_that_hangs_altogether_is_said_and_fails_nothing(
+    library: Path, tmp_path: Path, good: int, threads: int | None
+) -> None:
+    """From the beginning, or in the middle; for longer than --read-timeout."""
     release = threading.Event()
-    storage = Wrapped(library, lambda key: release.wait(60))
+    said: list[str] = []
+    since: list[float] = []
+
+    def tick() -> None:
+        if said and not since:
+            since.append(time.monotonic())
+        if since and time.monotonic() - since[0] > 1.0:
+            release.set()
+
+    hangs = Hanging(library, lambda key: int(key[:2]) >= good, release)
     with Ledger(tmp_path / "s.db") as ledger:
-        pipeline = build(Catalogue(names(library)), storage, ledger, read_timeout=0.05, read_threads=2)
-        with pytest.raises(StorageError, match="is the share still connected"):
-            pipeline.run()
-        counts = ledger.counts()
+        pipeline = build(
+            Catalogue(names(library)), hangs, ledger, say=said.append, read_timeout=0.4, read_threads=threads,
+            max_failures="0",
+        )  # fmt: skip
+        pipeline.run(tick)
+    assert since and (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert [sentence.split(",")[0] for sentence in said] == ["the storage gives no answer", "the storage answers again"]
+    assert "share still connected" in said[0] and "Ctrl-C" in said[0]
+
+
+def test_reads_that_never_come_back_are_read_again_when_the_storage_does(library: Path, tmp_path: Path) -> None:
+    """As after a share was mounted anew: what was open before hangs for ever, and is nobody's fault."""
+    ever, release, stuck = threading.Event(), threading.Event(), []
+    said: list[str] = []
+    lock = threading.Lock()
+
+    def before(key: str) -> None:
+        if key != "00.png" and not release.is_set():
+            with lock:
+                stuck.append(key)
+            ever.wait(60)
+        elif not release.is_set() and stuck:  # the question whether the storage lives
+            release.wait(60)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, say=said.append, read_timeout=0.2,
+            read_threads=3, max_failures="0",
+        )  # fmt: skip
+        pipeline.run(lambda: release.set() if said else None)
+    ever.set()
+    assert len(stuck) == 3 and (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+
+
+def test_a_look_at_a_root_that_hangs_is_said(tmp_path: Path) -> None:
+    release = threading.Event()
+
+    class Deaf(Root):
+        def check(self) -> None:
+            self.looks += 1
+            release.wait(60)
+
+    root, said = Deaf(True), []
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        release.set()
+
+    watch = RootWatch(root, Stop(), say, replace(QUICK, silence=0.02))
+    assert watch.wait_until_there(0, final=True)
+    assert "no answer within 0.02 s" in said[0] and "is back" in said[1]
+    assert root.looks <= 2  # the look that hangs is waited for, and not repeated
+
+
+def test_a_state_that_is_never_told_holds_up_nothing(tmp_path: Path) -> None:
+    """It is asked for a file that has failed, by readers, decoders and the source."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(10):
+        (folder / f"{i}.png").write_bytes(b"no picture")
+        (folder / f"{i} b.png").write_bytes(b"\x89PNG\r\n\x1a\n, and no more")
+    release = threading.Event()
+
+    class Silent(Wrapped):
+        def state(self, key: str) -> FileState:
+            release.wait(60)
+            return super().state(key)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(QUICK, silence=0.02)
+        storage = Silent(folder, lambda _: None)
+        pipeline = build(Catalogue(names(folder)), storage, ledger, waits=waits, max_failures=None)
+        pipeline.run()
+        assert pipeline.tally.failed == 20
     release.set()
-    assert counts[Outcome.FAILED] <= 8 and counts[Outcome.FAILED] + counts[Outcome.PENDING] == 40
 
 
 @pytest.mark.parametrize("limit", ["5", "20%"])
