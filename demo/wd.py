@@ -4,7 +4,7 @@
     python -m demo.wd --train      learns the ratings anew (wd_ratings.npy); two minutes, without TensorFlow
 
 The weights are those of the DeepDanbooru demo; only what goes in and comes out is the WD family's: float32 NHWC, BGR,
-0..255, a picture padded to a white square. A rating is shown by a picture's frame, and a frame inside white padding looks
+0..255, a picture padded to a white square. A rating is shown by a frame, and a frame inside white padding looks
 different from one that is carried on to the edge. So the ratings' columns of the last layer, and they alone, are
 learned again on such pictures.
 """

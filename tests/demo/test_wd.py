@@ -1,4 +1,4 @@
-"""The demo's model as a WD tagger: from the published layout through `engine convert` and `engine run` to right tags."""
+"""The demo as a WD tagger: from the published layout through `engine convert` and `engine run` to the right tags."""
 
 from pathlib import Path
 
