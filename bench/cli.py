@@ -70,7 +70,18 @@ def compare(
     folder: Annotated[Path | None, typer.Option("--pictures", help="A folder of pictures; else drawn ones.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many pictures to draw, 0.3 to 4 megapixels.")] = 24,
     precision: Annotated[list[str] | None, typer.Option(help="Rows of the engine; again for another.")] = None,
-    threshold: float = 0.5,
+    published: Annotated[
+        Path | None, typer.Option(help="Of a WD tagger: the folder with model.onnx, for the ways of its users.")
+    ] = None,
+    imgutils_python: Annotated[
+        str | None, typer.Option(help="An interpreter with dghs-imgutils, for its row with --published.")
+    ] = None,
+    deepdanbooru_onnx_python: Annotated[
+        str | None, typer.Option(help="An interpreter with deepdanbooru-onnx, for its row; models of 512 x 512.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="Least score of tags. Default: the family's.")
+    ] = None,
     latency: Annotated[float, typer.Option(help="Seconds that the API takes longer for every answer.")] = 0.0,
     device: Device = "auto",
     rounds: Rounds = 5,
@@ -79,16 +90,31 @@ def compare(
     output: Output = None,
     html: Html = None,
 ) -> None:
-    """The original's way, ONNX Runtime one picture at a time, and the engine."""
+    """The ways in which people tag today, and the engine: the same pictures and model, in turns."""
+    from bench.published import with_files  # needs onnx, which --help must not
+
     opened = open_model(model)
     if project:
         need_keras(keras_python)
-    with tempfile.TemporaryDirectory() as drawn:
+    with tempfile.TemporaryDirectory() as drawn, tempfile.TemporaryDirectory() as copies:
         if folder is None:
             folder = Path(drawn)
             pictures.write(folder, count, pictures.MIXED, png_every=6)
         precisions = precision or [opened.precision(None).name]
-        given = Given(project, model, precisions, folder, keras_python, device, threshold, latency)
+        given = Given(
+            project=project,
+            model=model,
+            precisions=precisions,
+            pictures=folder,
+            keras_python=keras_python,
+            device=device,
+            threshold=threshold,
+            latency_s=latency,
+            published=published,
+            imgutils_python=imgutils_python,
+            deepdanbooru_onnx_python=deepdanbooru_onnx_python,
+        )
+        given = with_files(given, opened, Path(copies))
         finish("compare", _titled(title, opened) | compare_all(given, rounds, progress), as_json, output, html)
 
 

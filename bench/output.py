@@ -89,7 +89,7 @@ def _compare(result: Mapping[str, Any]) -> list[Rows]:
         for name, row in result["rows"].items()
     ]
     notes = [
-        f"{result['images']} pictures, threshold {result['threshold']:g}, "
+        f"{result['images']} pictures, threshold {result['threshold']}, "
         f"median of {result['rounds']} interleaved rounds and its spread. images/s from the first question to the API "
         "to the last tag; first tag from the start of the process; other tags: against the first row's.",
         *(f"images/s, {name}: {text(ratio)}" for name, ratio in result["ratios"].items()),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.tag import Printer, pictures
+from engine.cli.printer import Printer, Wanted
+from engine.cli.tag import pictures
 from engine.errors import ConfigError
 from engine.types import Media, Outcome, Tagged, TagScore
 from tests.support.pipelines import draw
@@ -37,7 +38,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_control_characters_of_names_do_not_reach_the_terminal(
     as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    printer = Printer(as_json)
+    printer = Printer(Wanted(as_json=as_json), [BAD, BAD], lambda _: ())
     tags = (TagScore("1girl", 0.75), TagScore("é\x1b", 0.5))
     printer.store([Tagged(Media(0, BAD, 0), tags, None)], {})  # type: ignore[arg-type]
     printer.fail(Media(1, BAD, 1), Outcome.FAILED, "broken")
