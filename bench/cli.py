@@ -200,6 +200,20 @@ def service(
 
 
 @app.command()
+def tags(
+    names: Annotated[int, typer.Option(min=1_000, help="Of the dictionary that is made up.")] = 400_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each kind of text is typed.")] = 200,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Suggestions from a dictionary of tags: how long they take, and what it takes of memory and time to start."""
+    from bench.tags import measure as measure_tags  # needs the service, which --help must not
+
+    finish("tags", measure_tags(names, times, progress), as_json, output, html)
+
+
+@app.command()
 def estimate(
     model: Model,
     images: Annotated[int, typer.Option(min=1, help="Pictures of the catalogue.")] = CATALOGUE,

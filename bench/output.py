@@ -193,6 +193,18 @@ def _service(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows(title, ("", "median, ms", "95th percentile, ms"), lines, notes)]
 
 
+def _tags(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [(name, f"{row['p50_ms']:g}", f"{row['p95_ms']:g}") for name, row in result["rows"].items()]
+    targets = result["targets"]
+    notes = [
+        f"Each typed {result['times']} times; target {targets['p95_ms']:g} ms. Ready {result['ready_s']:g} s after the "
+        f"start (target {targets['ready_s']:g}), with {result['peak_mb']:g} MB of memory at most (target "
+        f"{targets['peak_mb']:g}); the file has {result['file_mb']:g} MB. Import: {result['import_s']:g} s."
+    ]
+    title = f"Suggestions from a dictionary of {result['names']:,} names"
+    return [Rows(title, ("what is typed", "median, ms", "95th percentile, ms"), lines, notes)]
+
+
 _TABLES = {
     "compare": _compare,
     "sweep": _sweep,
@@ -201,4 +213,5 @@ _TABLES = {
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "tags": _tags,
 }

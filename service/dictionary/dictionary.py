@@ -148,6 +148,10 @@ class Dictionary:
         """What was changed, the newest first; `before`: only entries older than this one."""
         return changes.entries(self._database.reading(), limit, before)
 
+    def size(self) -> int:
+        """How many names there are, keys among them."""
+        return int(self._database.reading().execute("SELECT count(*) FROM name").fetchone()[0])
+
     def revision(self) -> int:
         """The number of the newest entry of the journal; 0 if there is none."""
         (newest,) = self._database.reading().execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()

@@ -4,41 +4,32 @@
 """
 
 import re
-from array import array
+import sqlite3
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.int64]
+Numbers = NDArray[np.signedinteger]
 Rows = NDArray[np.intp]
-_ROWS = 20_000
+_ROWS = 10_000
 """Rows that are read at once."""
 
 
 class Terms:
-    """Texts in order, each with the numbers of the row it came from.
+    """Texts in order.
 
     Attributes:
-        numbers: int64 [texts, columns], the numbers of each text's row.
+        blob: the texts in UTF-8, a line feed behind each; no text holds one.
+        numbers: int32 [texts, columns], the numbers of each text's row.
     """
 
-    def __init__(self, rows: Iterable[tuple[str, tuple[int, ...]]], columns: int) -> None:
-        """`rows`: (text, numbers) in the order of the texts' code points; no text holds a line feed."""
-        parts: list[bytes] = []
-        lengths = array("q")
-        numbers = array("q")
-        texts: list[str] = []
-        for text, of_row in rows:
-            texts.append(text)
-            numbers.extend(of_row)
-            if len(texts) == _ROWS:
-                _pack(texts, parts, lengths)
-        _pack(texts, parts, lengths)
-        self.blob = b"".join(parts)
-        self.numbers: Numbers = np.array(numbers, dtype=np.int64).reshape(-1, columns)
-        ends = np.cumsum(np.array(lengths, dtype=np.int64))
+    def __init__(self, blob: bytes, numbers: Numbers) -> None:
+        self.blob = blob
+        self.numbers = numbers
+        ends = np.flatnonzero(np.frombuffer(blob, np.uint8) == ord("\n")) + 1
         self._starts = np.concatenate((np.zeros(1, np.int64), ends)).astype(np.uint32)
 
     def __len__(self) -> int:
@@ -84,18 +75,25 @@ class Terms:
         return np.unique(rows)
 
 
-def _pack(texts: list[str], parts: list[bytes], lengths: array) -> None:  # type: ignore[type-arg]
-    encoded = [text.encode("utf-8") for text in texts]
-    lengths.extend(len(one) + 1 for one in encoded)
-    parts.append(b"".join(b"%b\n" % one for one in encoded))
-    texts.clear()
+def read(cursor: sqlite3.Cursor, texts: int) -> list[Terms]:
+    """The rows of a statement, whose first `texts` columns are texts and whose others are numbers: Terms of each text
+    column, in the rows' order, which share the numbers. Those of a column that is sorted can be searched by beginnings.
+    """
+    blobs: list[list[bytes]] = [[] for _ in range(texts)]
+    numbers: list[Numbers] = []
+    for rows in _pieces(cursor):
+        columns = list(zip(*rows, strict=True))
+        for blob, column in zip(blobs, columns, strict=False):
+            blob.append("\n".join(chain(column, ("",))).encode("utf-8"))
+        numbers.append(np.array(columns[texts:], dtype=np.int32).T)
+    shared = np.concatenate(numbers) if numbers else np.empty((0, len(cursor.description or ()) - texts), np.int32)
+    return [Terms(b"".join(blob), shared) for blob in blobs]
+
+
+def _pieces(cursor: sqlite3.Cursor) -> Iterator[list[tuple]]:  # type: ignore[type-arg]
+    while rows := cursor.fetchmany(_ROWS):
+        yield rows
 
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace").replace(b"\n", b" ")
-
-
-def in_pieces(cursor: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Rows of a statement, whose first column is the text and whose others are numbers."""
-    for text, *numbers in cursor:
-        yield text, tuple(int(n) for n in numbers)

@@ -61,6 +61,13 @@ def test_delivery(capsys, tmp_path: Path) -> None:
     check_page(html, plots=1)
 
 
+def test_tags(capsys) -> None:
+    result = measured(capsys, "tags", "--names", "3000", "--times", "3")
+    assert 2_500 < result["names"] < 3_500
+    assert set(result["rows"]["a typo"]) == {"p50_ms", "p95_ms"}
+    assert result["peak_mb"] > 10
+
+
 def test_service(capsys, tmp_path: Path) -> None:
     html = tmp_path / "s.html"
     result = measured(capsys, "service", "--pictures", "1000", "--times", "2", "--html", str(html))
