@@ -258,7 +258,7 @@ def _ask(storage: Storage, key: str | None) -> bool:
 
 
 def state_within(storage: Storage, key: str, seconds: float) -> FileState | None:
-    """`known_state`, or None where the storage does not answer in time."""
+    """`known_state`, asked in a thread of its own; None where the storage does not answer within `seconds`."""
     try:
         return in_thread(partial(known_state, storage, key)).result(seconds)
     except TimeoutError:
