@@ -14,8 +14,9 @@ from engine.config import RunConfig, Waits
 from engine.flow.channels import Channel, Meter, Stop
 from engine.flow.stage import in_thread
 from engine.ledger.deaths import ALONE_FROM, GIVEN_UP_AT
+from engine.stages.storage_watch import state_within
 from engine.stages.ticket import Failed, InFlight, Ticket
-from engine.storage import Storage, known_state
+from engine.storage import Storage
 from engine.types import FileState, Media, Outcome, Position
 
 LARGEST_PAGE = 5_000
@@ -151,7 +152,7 @@ class Source:
         if self._admission.deaths(media) < GIVEN_UP_AT:
             self._todo.put(ticket, self.meter)
         else:
-            ticket.fail(GIVEN_UP, known_state(self._storage, media.storage_url))
+            ticket.fail(GIVEN_UP, state_within(self._storage, media.storage_url, self._waits.silence))
 
     def _tag_suspects(self) -> None:
         """One after the other, when all else is settled, for each may end the process."""

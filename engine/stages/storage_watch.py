@@ -4,12 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 
 from engine.api.backoff import Backoff
 from engine.config import WAITS, Waits
-from engine.errors import EngineError, StorageError, Unreadable
+from engine.errors import Kind, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.flow.stage import in_thread
 from engine.stages.ticket import Ticket
@@ -157,7 +156,7 @@ class ReadWatch:
         self._hanging: set[threading.Thread] = set()  # given up, and not back
         self._answered = time.monotonic()  # when the storage last answered anything
         self._good: str | None = None  # the key of a file that was read
-        self._question: Future[None] | None = None
+        self._question: Future[bool] | None = None
         self._asked = 0.0
         self._patience = timeout_s  # until another question is asked beside one that has no answer
         self.all_hang = False
@@ -192,11 +191,12 @@ class ReadWatch:
         """Find out whether the storage hangs as a whole, and say it. Called a few times a second, by one thread."""
         if self._storage is None:
             return
-        if self._question and self._question.done():
-            self._question = None
-            with self._lock:
-                self._answered = time.monotonic()
         now = time.monotonic()
+        if self._question and self._question.done():
+            if self._question.exception() or self._question.result() or now - self._asked < self._silence:
+                with self._lock:
+                    self._answered = now
+            self._question = None
         with self._lock:
             waiting = [read for read in self._reading.values() if now - read.since >= self._silence]
             silent = bool(waiting) and now - self._answered >= self._silence
@@ -244,18 +244,21 @@ class ReadWatch:
         return [read for _, read in late]
 
 
-def _ask(storage: Storage, key: str | None) -> None:
-    """Ask for something that a storage which lives answers; an error is an answer too."""
-    with suppress(EngineError, Unreadable):
+def _ask(storage: Storage, key: str | None) -> bool:
+    """Ask for something that a storage which lives answers. An error is an answer too, but not a client's timeout."""
+    try:
         if key is None:
             storage.check()
         else:
             with storage.open(key, max_bytes=1 << 62) as reading:
                 reading.head()
+    except (StorageError, Unreadable) as error:
+        return error.kind not in (Kind.TRANSIENT, Kind.AWAY)
+    return True
 
 
 def state_within(storage: Storage, key: str, seconds: float) -> FileState | None:
-    """`known_state`, or None where the storage does not answer in time."""
+    """`known_state`, asked in a thread of its own; None where the storage does not answer within `seconds`."""
     try:
         return in_thread(partial(known_state, storage, key)).result(seconds)
     except TimeoutError:

@@ -294,6 +294,37 @@ def test_reads_that_never_come_back_are_read_again_when_the_storage_does(library
     assert len(stuck) == 3 and (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
 
 
+def test_a_timeout_of_the_client_is_no_answer(ticket: Ticket) -> None:
+    """A server that is stopped: its client keeps the time itself and ends the question with an error."""
+    asked: list[threading.Event] = []
+
+    class Stopped(Root):
+        def check(self) -> None:
+            asked.append(threading.Event())
+            assert asked[-1].wait(60)
+            raise StorageError("no answer within 1 s", Kind.TRANSIENT)
+
+    def look_until(true: Callable[[], object]) -> None:
+        until = time.monotonic() + 20
+        while not true():
+            watch.look()
+            assert time.monotonic() < until
+
+    said: list[str] = []
+    watch = ReadWatch(60.0, 9, Stopped(True), said.append, replace(QUICK, silence=0.05))
+    watch.begin(ticket)
+    look_until(lambda: watch.all_hang)
+    until = time.monotonic() + 0.06
+    while time.monotonic() < until:
+        watch.look()
+    asked[0].set()
+    look_until(lambda: len(asked) > 1)  # asked once more, and still nothing is said
+    states = [watch.all_hang, len(said) == 1, watch.end()]
+    watch.look()
+    assert [*states, watch.all_hang] == [True, True, True, False] and said[1] == "the storage answers again"
+    asked[1].set()
+
+
 def test_a_look_at_a_root_that_hangs_is_said(tmp_path: Path) -> None:
     release = threading.Event()
 
