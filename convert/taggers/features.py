@@ -50,7 +50,7 @@ def find_features(graph: onnx.GraphProto, scores: str) -> Vector | None:
 def _before(node: onnx.NodeProto, weights: dict[str, list[int]]) -> str | None:
     """The value that a node's result comes from row by row; None if the node may do more than that."""
     if node.op_type in _KEEP_THE_SHAPE:
-        return node.input[0]
+        return str(node.input[0])
     if node.op_type in _WITH_A_CONSTANT:
         others = [name for name in node.input if name not in weights]
         constants = [name for name in node.input if name in weights]
