@@ -88,7 +88,7 @@ class RunConfig(BaseModel):
     max_file_size: Size = Field(256 * MB, description="Larger files fail unread.")
     max_pixels: Size = Field(100 * MB, description="Larger pictures fail undecoded: 300 MB of RGB at the default.")
     max_failures: str | None = Field(
-        "50%", pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share such as 20%."
+        "50%", pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share (20%)."
     )
 
     # The session.

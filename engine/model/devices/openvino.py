@@ -5,8 +5,10 @@ The package `openvino` is used as it is, beside ONNX Runtime, and not as a provi
 """
 
 import logging
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -146,7 +148,7 @@ class OpenVino:
         """Load the model for batches of `size`. Raises `Unavailable`, `ModelError`."""
         model, file = request.model, request.precision.file
         shape = model.preprocessing
-        with loading(file, "OpenVINO"):
+        with loading(file, "OpenVINO"), _in_words():
             network = core.read_model(file)
             pixels = network.input(0)
             check_shapes(
@@ -232,6 +234,17 @@ class InferRequestRunner:
         pixels = np.zeros(self._shape, self.dtype)
         request.set_input_tensor(0, self._openvino.Tensor(pixels, shared_memory=True))
         return _Buffers(request, pixels)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Leave out of OpenVINO's errors in which of its source files they came up."""
+    try:
+        yield
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = [line for line in lines if not re.match(r"Exception from |Check '.*' failed at ", line)]
+        raise RuntimeError((said or lines or ["it says nothing"])[0]) from error
 
 
 def _length(dimension: Any) -> int | str:  # noqa: ANN401 - the package's own class

@@ -35,7 +35,6 @@ CPU = "CPUExecutionProvider"
 PRODUCTS = frozenset({"Conv", "FusedConv", "QLinearConv", "Gemm", "FusedGemm", "MatMul", "QLinearMatMul"})
 """The nodes that are nearly all of the work."""
 RECORD = "session.record_ep_graph_assignment_info"
-FORBID = "session.disable_cpu_ep_fallback"
 
 Options = dict[str, str]
 
@@ -151,14 +150,12 @@ class Provider:
         options.enable_mem_pattern = False  # DirectML demands it, and the batch is one large block anyway
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.add_free_dimension_override_by_name("N", size)  # these providers compile for shapes that are known
-        can_tell = hasattr(ort.InferenceSession, "get_provider_graph_assignment_info")
-        options.add_session_config_entry(RECORD if can_tell else FORBID, "1")
+        options.add_session_config_entry(RECORD, "1")
         with loading(file):
             providers = [(self.provider, self.options(request)), *self.others]
             session = ort.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
             session.disable_fallback()
-            if can_tell:
-                self._check_placed(session)
+            self._check_placed(session)
         check_signature(session, request.model, file)
         runner = IoBindingRunner(
             ort, session, request.run_options, size, request.model, "cpu", features=request.features
