@@ -14,6 +14,7 @@ from bench import pictures, readme
 from bench.compare import Given
 from bench.compare import compare as compare_all
 from bench.delivery import measure as measure_delivery
+from bench.devices import devices as compare_devices
 from bench.estimate import CATALOGUE, REALISTIC
 from bench.estimate import estimate as estimate_cards
 from bench.fit_speed import measure as measure_fit
@@ -137,6 +138,24 @@ def sweep(
         model, precision or list(opened.precisions), batch or [1, 2, 4, 8, 16, 32], rounds, device, seconds, progress
     )
     finish("sweep", _titled(title, opened) | result, as_json, output, html)
+
+
+@app.command()
+def devices(
+    model: Model,
+    count: Annotated[int, typer.Option(min=1, help="How many pictures to draw, 0.3 to 4 megapixels.")] = 24,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Of each session alone, after its warm-up.")] = 5.0,
+    threshold: float = 0.5,
+    rounds: Rounds = 5,
+    title: Title = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """ONNX Runtime and OpenVINO on this CPU: fp32, bf16 and int8, alone and from file to API."""
+    opened = open_model(model)
+    found = compare_devices(opened, count, rounds, seconds, threshold, progress)
+    finish("devices", _titled(title, opened) | found, as_json, output, html)
 
 
 @app.command()

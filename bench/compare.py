@@ -76,7 +76,7 @@ def compare(given: Given, rounds: int, progress: Callable[[str], None] = lambda 
     for number in range(rounds):
         for name, command in contestants(given).items():
             progress(f"round {number + 1} of {rounds}: {name}")
-            taken.setdefault(name, []).append(_one(given, names, command))
+            taken.setdefault(name, []).append(one(given, names, command))
     reference = next(iter(taken.values()))[-1]["tags"]
     return {
         "images": len(names),
@@ -126,7 +126,7 @@ def _addresses(server: Server) -> list[str]:
     return [word for flag, path in paths.items() for word in (flag, server.url + path)]
 
 
-def _one(given: Given, names: Sequence[str], command: Callable[[Server, Path], list[str]]) -> dict[str, Any]:
+def one(given: Given, names: Sequence[str], command: Callable[[Server, Path], list[str]]) -> dict[str, Any]:
     """Run one contestant once. Its rate counts from its first request to its last tag, so its start is not in it."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -205,8 +205,38 @@ def _tags(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows(title, ("what is typed", "median, ms", "95th percentile, ms"), lines, notes)]
 
 
+def _devices(result: Mapping[str, Any]) -> list[Rows]:
+    columns = ("", "alone, images/s", "from file to API", "against the first", "start, s", "peak RSS, MB", "other tags")
+    lines = [
+        (
+            name,
+            text(row["alone"]),
+            text(row["from file to API"]),
+            _against(result["ratios"].get(name)),
+            text(row["start_seconds"]),
+            text(row["peak_rss_mb"]),
+            f"{row['differences']['tags']:,} of {row['differences']['of']:,}",
+        )
+        for name, row in result["rows"].items()
+    ]
+    notes = [
+        f"{result['images']} pictures, batches of {result['batch']}, threshold {result['threshold']:g}, median of "
+        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, then from file to API.",
+        *(
+            f"{name}: wanted {check['target']:g} x, measured {text(check['value'])}: {check['verdict']}"
+            for name, check in result["checks"].items()
+        ),
+    ]
+    return [Rows(result["title"], columns, lines, notes)]
+
+
+def _against(ratios: Mapping[str, Any] | None) -> str:
+    return " / ".join(f"x {number(found['median'])}" for found in ratios.values()) if ratios else ""
+
+
 _TABLES = {
     "compare": _compare,
+    "devices": _devices,
     "sweep": _sweep,
     "pipeline": _pipeline,
     "estimate": _estimate,

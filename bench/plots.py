@@ -66,6 +66,19 @@ def _compare(result: Mapping[str, Any]) -> list[Figure]:
     return [figure, _memory({name: row["rss"] for name, row in rows.items()}, "Memory over a run, start included")]
 
 
+def _devices(result: Mapping[str, Any]) -> list[Figure]:
+    rows = result["rows"]
+    figure, parts = _figure(1, 2, height=0.6 + 0.55 * len(rows))
+    for axes, key in zip(parts, ("alone", "from file to API"), strict=True):
+        values = [row[key]["median"] for row in rows.values()]
+        bars = axes.barh(list(rows), values, color=COLOURS[0], height=0.6)
+        axes.invert_yaxis()
+        axes.set(title=key, xlabel="images/s")
+        axes.grid(visible=False, axis="y")
+        axes.bar_label(bars, fmt="{:,.3g}", label_type="center", color="white", fontweight="bold")
+    return [figure]
+
+
 def _sweep(result: Mapping[str, Any]) -> list[Figure]:
     figure, (rate, latency, memory) = _figure(1, 3, height=3.2)
     precisions = sorted({row["precision"] for row in result["rows"] if "failed" not in row})
@@ -210,6 +223,7 @@ def _svg(figure: Figure) -> str:
 
 _PLOTS = {
     "compare": _compare,
+    "devices": _devices,
     "sweep": _sweep,
     "pipeline": _pipeline,
     "estimate": _estimate,

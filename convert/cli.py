@@ -242,10 +242,11 @@ def _summary(made: "Conversion", model_dir: Path, seconds: float) -> str:
     elif made.rows.dtype != DTYPE:
         kept = f"pixels stay {made.rows.dtype}, as in the folder's other files: --overwrite takes {DTYPE}, more exact\n"
     parts = "layers" if made.difference is None else "nodes"
+    found = "" if made.features else "no features: similar pictures cannot be found with this model\n"
     return (
         f"{project.model.name}: {made.layers:,} {parts}, {made.parameters:,} parameters, "
         f"{cost}{project.width}x{project.height} pixels, {len(project.tags):,} tags\n"
-        f"{files}\n{fitted}{kept}{checked}written to {model_dir} in {seconds:.1f} s"
+        f"{files}\n{fitted}{kept}{checked}{found}written to {model_dir} in {seconds:.1f} s"
     )
 
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from engine.thresholds import normal
 
-DeviceName = Literal["cuda", "cpu"]
-"""The devices that a model can run on, in the order in which `auto` tries them.
+DeviceName = Literal["cuda", "tensorrt", "directml", "coreml", "openvino", "openvino-gpu", "openvino-npu", "cpu"]
+"""The devices that a model can run on. `auto` tries them in this order, and leaves out those that must be asked for.
 
-This table is the only one: each name is a module in engine/model/devices, and a value of --device.
+This table is the only one: each name is a module in engine/model/devices, with `_` for `-`, and a value of --device.
 """
 MB = 10**6
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -90,12 +90,14 @@ class RunConfig(BaseModel):
     max_file_size: Size = Field(256 * MB, description="Larger files fail unread.")
     max_pixels: Size = Field(100 * MB, description="Larger pictures fail undecoded: 300 MB of RGB at the default.")
     max_failures: str | None = Field(
-        "50%", pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share such as 20%."
+        "50%", pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share (20%)."
     )
 
     # The session.
     device: Literal["auto", DeviceName] = Field("auto", description="Where the model runs.")
-    precision: Literal["fp32", "fp16", "int8"] | None = Field(None, description="Which precision. Default fp32.")
+    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = Field(
+        None, description="Which precision. Default fp32."
+    )
     batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a batch. Default: by device and memory.")
     vram_limit: Size | None = Field(None, description="VRAM the session may take, for example 1.5G.")
     intra_op_threads: int | None = Field(None, ge=1, description="CPU threads of the model. Default: the cores.")

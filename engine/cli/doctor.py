@@ -6,6 +6,7 @@ checked.
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any
@@ -26,11 +27,10 @@ from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import explained
 from engine.machine import cores
-from engine.model.devices.cuda_check import check_cuda, find_driver
 from engine.model.devices.device import Unavailable
 from engine.model.folder import open_model
 from engine.model.onnx_runtime import import_onnxruntime
-from engine.model.open import open_session, session_config
+from engine.model.open import all_devices, open_session, session_config
 from engine.storage import open_storage
 from engine.types import Media
 
@@ -61,7 +61,9 @@ def doctor(
         settings = settings.model_copy(update={"give_up_after": settings.give_up_after or 10.0})
         for sentence in shadows():
             say(f"warning: {sentence}")
-        good = [_check("this machine", _machine), _check("ONNX Runtime", lambda: _runtime(settings))]
+        good = [_check("this machine", _machine), _check("ONNX Runtime", _runtime)]
+        if good[-1]:
+            good.append(_devices(settings))
         if settings.model:
             good.append(_check("model and device", lambda: _model(settings)))
         if any(getattr(settings, name) for name in ("library", "storage", *ADDRESSES)):
@@ -104,19 +106,25 @@ def _machine() -> str:
     )
 
 
-def _runtime(settings: RunConfig) -> str:
-    """Which ONNX Runtime is installed, and whether the GPU, if there is one, can be used by it."""
+def _runtime() -> str:
+    """Which ONNX Runtime is installed."""
     ort = import_onnxruntime()
-    found = f"{getattr(ort, 'package_name', 'onnxruntime')} {ort.__version__}"
-    if settings.device == "cpu":
-        return f"{found}; the GPU was not looked for: --device cpu"
-    try:
-        check_cuda(ort, find_driver())
-    except Unavailable as missing:
-        if settings.device == "cuda":
-            raise
-        return f"{found} on the CPU: {missing.reason if missing.absent else missing}"
-    return f"{found}; CUDA works"
+    return f"{getattr(ort, 'package_name', 'onnxruntime')} {ort.__version__}"
+
+
+def _devices(settings: RunConfig) -> bool:
+    """Say of each device whether it can be used here, or what is missing and the cure. Only the one that was asked for
+    must be there."""
+    ort, good = import_onnxruntime(), True
+    for device in all_devices():
+        if device.name == settings.device:
+            good = _check(f"device {device.name}", partial(device.check, ort))
+            continue
+        try:
+            typer.echo(f"ok    device {device.name}: {device.check(ort)}")
+        except Unavailable as missing:
+            typer.echo(f"--    device {device.name}: {missing}")
+    return good
 
 
 def _model(settings: RunConfig) -> str:

@@ -80,7 +80,7 @@ def _cure(meter: Meter, device: str, usable_cores: int) -> str:
         "source": "a larger --segment-size asks the API less often",
         "read": _cure_of_reading(meter),
         "infer": "as it should be; faster is a GPU, or int8 (`engine retag --precision int8` tags all again)"
-        if device == "cpu"
+        if device in ("cpu", "openvino")
         else "as it should be; faster is a better GPU, or fp16 (`engine retag --precision fp16` tags all again)",
         "record": "--state on a faster local disk",
         "deliver": "--recognition-bulk-url if the service has it, else more --connections",

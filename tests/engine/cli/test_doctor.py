@@ -1,11 +1,15 @@
 """`engine doctor` as a user runs it: what it calls good, what not, and that it leaves nothing behind."""
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from engine.config import DeviceName
 from engine.ledger.ledger import Ledger
 from tests.support.media_server import MediaServer
 from tests.support.runs import ENGINE, TOKEN, run, urls
@@ -32,7 +36,7 @@ def test_all_is_well_and_no_state_file_is_made(tiny_model: Path, pictures: Path,
     with MediaServer([(number, f"{number}.jpg") for number in range(3)]) as server:
         found = doctor(server, tiny_model, pictures, tmp_path / "s.db")
     assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.count("ok    ") == 6 and "3 of the first 3 media can be read" in found.stdout
+    assert len(good(found.stdout)) == 6 and "3 of the first 3 media can be read" in found.stdout
     assert not (tmp_path / "s.db").exists()
 
 
@@ -62,13 +66,19 @@ def test_a_storage_that_is_not_the_catalogues(tiny_model: Path, pictures: Path, 
     assert "is it the folder that their keys start from? no such file: 'bucket/0.jpg'" in found.stdout
 
 
+def good(stdout: str) -> list[str]:
+    """What is well, without the list of devices."""
+    names = [line.split(":")[0] for line in stdout.splitlines()]
+    return [name for name in names if name.startswith("ok ") and not name.startswith("ok    device ")]
+
+
 @pytest.mark.parametrize("name", ["a-file/s.db", f"{'long' * 100}.db"])
 def test_a_state_file_that_no_run_could_make(tiny_model: Path, pictures: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "a-file").write_bytes(b"")
     with MediaServer([(0, "0.jpg")]) as server:
         found = doctor(server, tiny_model, pictures, tmp_path / name)
     assert found.returncode == 1
-    assert found.stdout.count("ok    ") == 5 and "FAIL  state: the state file" in found.stdout, found.stderr
+    assert len(good(found.stdout)) == 5 and "FAIL  state: the state file" in found.stdout, found.stderr
 
 
 def test_each_failure_has_its_own_line(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -85,7 +95,7 @@ def test_each_failure_has_its_own_line(tiny_model: Path, pictures: Path, tmp_pat
 def test_without_flags_the_machine_is_checked(tmp_path: Path) -> None:
     found = run([*ENGINE, "doctor"], cwd=tmp_path, HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path / "data"))
     assert found.returncode == 0, found.stdout + found.stderr
-    assert [line.split(":")[0] for line in found.stdout.splitlines()] == ["ok    this machine", "ok    ONNX Runtime"]
+    assert good(found.stdout) == ["ok    this machine", "ok    ONNX Runtime"]
     assert "were not named, so not checked: add the flags" in found.stderr
 
 
@@ -102,7 +112,20 @@ def test_a_gpu_that_is_asked_for_and_not_there(tmp_path: Path) -> None:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    assert "FAIL  ONNX Runtime: " in run([*ENGINE, "doctor", "--device", "cuda"], cwd=tmp_path).stdout
+    found = run([*ENGINE, "doctor", "--device", "cuda"], cwd=tmp_path)
+    assert found.returncode == 1 and "FAIL  device cuda: " in found.stdout
+
+
+def test_each_device_is_listed_with_what_is_missing(tmp_path: Path) -> None:
+    found = run([*ENGINE, "doctor"], cwd=tmp_path)
+    lines = {line.split()[2].rstrip(":"): line for line in found.stdout.splitlines() if "  device " in line}
+    assert list(lines) == list(get_args(DeviceName))
+    assert found.returncode == 0  # none of them was asked for
+    assert lines["cpu"].startswith("ok    device cpu: by ONNX Runtime ")
+    for name, system in {"directml": "win32", "coreml": "darwin"}.items():
+        if sys.platform != system:
+            assert re.match(rf"--    device {name}: {name} exists on \w+ only: ", lines[name])
+    assert all(line.startswith("ok ") or line.count(": ") >= 2 for line in lines.values())  # the reason: the cure
 
 
 def test_a_model_alone_is_checked(tiny_model: Path, tmp_path: Path) -> None:
