@@ -62,8 +62,8 @@ def for_imgutils(published: Path, folder: Path) -> Path:
     return folder
 
 
-def for_deepdanbooru_onnx(model: Model, folder: Path) -> Path:
-    """A copy of a model folder for deepdanbooru-onnx, which feeds float32 NHWC in 0..1, of 512 x 512 pixels.
+def for_deepdanbooru_onnx(model: Model, folder: Path, *, side: int = SIDE) -> Path:
+    """A copy of a model folder for deepdanbooru-onnx, which feeds float32 NHWC in 0..1, of `side` x `side` pixels.
 
     Returns the folder.
 
@@ -71,9 +71,9 @@ def for_deepdanbooru_onnx(model: Model, folder: Path) -> Path:
         EngineError: the model is of another family, or of another size.
     """
     shape = model.preprocessing
-    if (shape.kind, shape.height, shape.width) != ("deepdanbooru", SIDE, SIDE):
+    if (shape.kind, shape.height, shape.width) != ("deepdanbooru", side, side):
         raise EngineError(
-            f"deepdanbooru-onnx takes models of DeepDanbooru with {SIDE} x {SIDE} pixels only, and this is "
+            f"deepdanbooru-onnx takes models of DeepDanbooru with {side} x {side} pixels only, and this is "
             f"{shape.kind} with {shape.width} x {shape.height}: leave --deepdanbooru-onnx-python away"
         )
     folder.mkdir()

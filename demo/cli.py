@@ -1,6 +1,5 @@
 """`engine demo`: renders pictures, tags them over HTTP as the engine does, and compares the tags with the true ones."""
 
-import argparse
 import json
 import os
 import shutil
@@ -9,10 +8,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
+
+import typer
+from typer.main import get_command
 
 from convert.cli import main as convert
 from demo.render import Truth, render
@@ -28,8 +31,42 @@ PROJECT = Path(__file__).parent / "model"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Render, convert, serve, run, compare. Returns the process's exit code: 0 when every step did what it should."""
-    options = _options(argv)
+    """`engine demo`. Returns the process's exit code: 0 when every step did what it should."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_demo)
+    try:
+        get_command(app).main(args=argv, prog_name="engine demo")
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    return 0
+
+
+def _demo(
+    pictures: Annotated[int, typer.Option(min=1, help="How many to render.")] = 300,
+    seed: Annotated[int, typer.Option(help="Another one renders other pictures.")] = 7,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the service; 0 takes a free one.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep everything here. [default: a temporary folder]", show_default=False)
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the page open until Ctrl-C.")] = False,
+) -> None:
+    """Render pictures, tag them over HTTP as the engine does, and compare the tags with the true ones."""
+    raise typer.Exit(_run_all(Options(pictures, seed, port, folder, keep)))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command was told."""
+
+    pictures: int
+    seed: int
+    port: int
+    folder: Path | None
+    keep: bool
+
+
+def _run_all(options: Options) -> int:
+    """Render, convert, serve, run, compare."""
     from service.embedded import embedded
 
     folder = options.folder or Path(tempfile.mkdtemp(prefix="engine-demo-"))
@@ -52,16 +89,6 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if options.folder is None and not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="engine demo", description=__doc__)
-    parser.add_argument("--pictures", type=int, default=300, help="how many to render (300)")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--port", type=int, default=0, help="of the service; any free one by default")
-    parser.add_argument("--folder", type=Path, help="keep everything here; a temporary folder by default")
-    parser.add_argument("--keep", action="store_true", help="leave the page open until Ctrl-C")
-    return parser.parse_args(argv)
 
 
 def _render(pictures: Path, count: int, seed: int) -> list[Truth]:

@@ -183,8 +183,9 @@ class Printer:
         if self._wanted.as_json:
             return _json({"path": path, "tags": [{"tag": tag.key, "score": tag.score} for tag in tags]})
         if self._wanted.template:
-            return self._wanted.template.fill(_name(path), best_first(tags))
-        return "\n".join([f"Tags of {_name(path)}:", *(f"({tag.score:05.3f}) {tag.key}" for tag in tags), ""])
+            shown = [tag._replace(key=_name(tag.key)) for tag in best_first(tags)]  # its own tabs and lines are meant
+            return self._wanted.template.fill(_name(path), shown)
+        return "\n".join([f"Tags of {_name(path)}:", *(f"({tag.score:05.3f}) {_name(tag.key)}" for tag in tags), ""])
 
     def _error(self, path: str, reason: str) -> str | None:
         return _json({"path": path, "error": reason}) if self._wanted.as_json else None
@@ -195,7 +196,7 @@ class Printer:
             while self._next in self._texts:
                 ready = self._texts.pop(self._next)
                 if ready is not None:
-                    typer.echo(ready if self._wanted.as_json else printable(ready))
+                    typer.echo(ready)
                 self._settled(self._frames[self._next])
                 self._next += 1
 
@@ -215,7 +216,7 @@ def _numbered(names: Sequence[str]) -> list[int]:
 
 
 def _name(path: str) -> str:
-    """A path on one line that a terminal shows and does not obey."""
+    """A path or tag on one line that a terminal shows and does not obey."""
     return printable(path).replace("\n", "\\x0a")
 
 

@@ -3,15 +3,22 @@
 import json
 import os
 import re
+import sys
 import venv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from bench.cli import main
+from bench.published import for_deepdanbooru_onnx
 from convert.cli import main as convert
 from demo.render import render
+from demo.wd import write_wd
+from engine.errors import EngineError
+from engine.model.folder import open_model
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
 SHARED = {"command", "arguments", "date", "commit", "machine", "versions"}
@@ -104,6 +111,61 @@ def test_compare_without_the_original(capsys, tmp_path: Path, tiny_model: Path) 
     assert (one["device"], engine["device"]) == ("cpu", "cpu")
     assert result["ratios"].keys() == {"engine fp32 / onnx one by one"}
     check_page(html, plots=2)
+
+
+@pytest.fixture(scope="module")
+def wd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's WD tagger, `published` and as a `model` folder, with pictures that it knows."""
+    folder = tmp_path_factory.mktemp("wd")
+    assert convert([str(write_wd(folder / "published")), str(folder / "model")]) == 0
+    render(folder / "pictures", 20, seed=32, formats=["jpeg", "png"])
+    return folder
+
+
+def test_compare_with_the_ways_of_wd_users(capsys, wd: Path, tmp_path: Path) -> None:
+    words = ("compare", "--model", str(wd / "model"), "--published", str(wd / "published"), "--device", "cpu")
+    capsys.readouterr()
+    result = measured(capsys, *words, "--pictures", str(wd / "pictures"), "--rounds", "1")
+    loop, loader, engine = (result["rows"][name] for name in ("published loop", "loader + batches", "engine fp32"))
+    assert loop["requests"] == 20 + 2 and loader["requests"] == 3 + 2  # two pages of the catalogue, batches of 8
+    assert engine["differences"] == {"tags": 0, "of": loop["records"], "max_similarity": 0.0}
+    assert loader["differences"]["tags"] < 0.1 * loop["records"]  # other filters: near, but not the same
+    assert loader["differences"]["max_similarity"] > 0
+    assert result["threshold"] == "rating=best,general=0.35,character=0.85"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--model", "{wd}/model"], "--published is for a model folder that was made from a WD tagger"),
+        (["--model", "{tiny}", "--published", "{wd}/published"], "--published is for a model folder"),
+        (["--model", "{wd}/model", "--published", "{wd}"], "holds no model.onnx"),
+        (["--model", "{wd}/model", "--published", "{wd}/published", "--imgutils-python", "{wd}/none"],
+         "--imgutils-python {wd}/none does not run"),
+        (["--model", "{tiny}", "--deepdanbooru-onnx-python", sys.executable], "lacks deepdanbooru-onnx, httpx or"),
+    ],
+)  # fmt: skip
+def test_a_comparison_that_cannot_be_is_told_before_it_begins(
+    words: list[str], says: str, capsys, wd: Path, tiny_model: Path
+) -> None:
+    capsys.readouterr()
+    assert main(["compare", *(word.format(wd=wd, tiny=tiny_model) for word in words)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and says.format(wd=wd) in said
+
+
+def test_the_file_for_deepdanbooru_onnx_takes_what_that_package_feeds(tiny_model: Path, tmp_path: Path) -> None:
+    """float32 NHWC in 0..1, and the same scores; a model of another size than 512 is refused."""
+    opened = open_model(tiny_model)
+    with pytest.raises(EngineError, match="512 x 512 pixels only, and this is deepdanbooru with 64 x 64"):
+        for_deepdanbooru_onnx(opened, tmp_path / "refused")
+    folder = for_deepdanbooru_onnx(opened, tmp_path / "copy", side=64)
+    rows = np.random.default_rng(3).integers(0, 65281, (2, 64, 64, 3)).astype(np.uint16)
+    ours = onnxruntime.InferenceSession(opened.precision(None).file).run(["scores"], {"pixels": rows})[0]
+    theirs = onnxruntime.InferenceSession(folder / "model.onnx")
+    name = theirs.get_inputs()[0].name
+    assert np.allclose(theirs.run(None, {name: (rows / 65280).astype(np.float32)})[0], ours, atol=1e-5)
+    assert (folder / "tags.txt").read_text(encoding="utf-8").split() == list(opened.tags)
 
 
 def test_estimate_is_called_one(capsys, tmp_path: Path, tiny_model: Path) -> None:
