@@ -206,13 +206,23 @@ def _tags(result: Mapping[str, Any]) -> list[Rows]:
 
 
 def _devices(result: Mapping[str, Any]) -> list[Rows]:
-    columns = ("", "alone, images/s", "from file to API", "against the first", "start, s", "peak RSS, MB", "other tags")
+    columns = (
+        "",
+        "alone, images/s",
+        "from file to API",
+        "against the first",
+        "CPU s/image",
+        "start, s",
+        "peak RSS, MB",
+        "other tags",
+    )
     lines = [
         (
             name,
             text(row["alone"]),
             text(row["from file to API"]),
             _against(result["ratios"].get(name)),
+            text(row["cpu_seconds_an_image"]),
             text(row["start_seconds"]),
             text(row["peak_rss_mb"]),
             f"{row['differences']['tags']:,} of {row['differences']['of']:,}",
@@ -221,7 +231,7 @@ def _devices(result: Mapping[str, Any]) -> list[Rows]:
     ]
     notes = [
         f"{result['images']} pictures, batches of {result['batch']}, threshold {result['threshold']:g}, median of "
-        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, then from file to API.",
+        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, from file to API, by CPU time.",
         *(
             f"{name}: wanted {check['target']:g} x, measured {text(check['value'])}: {check['verdict']}"
             for name, check in result["checks"].items()
