@@ -124,6 +124,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         interrupted = _work(settings, pipeline, partial(last_id, parts.catalogue), stop)
         for sink in parts.sinks:
             pipeline.tally.add(**sink.figures())
+        pipeline.tally.add(done=ledger.ended[Outcome.DONE], rejected=ledger.ended[Outcome.REJECTED])
         if not ledger.is_there():
             say(f"warning: {LOST.format(where.state)}")
         return Summary(

@@ -15,9 +15,9 @@ class Tally:
     """Counts of this run, added to by the stages. Thread-safe."""
 
     images: int = 0  # media that went through the model
-    done: int = 0
+    done: int = 0  # known at the end: `Ledger.ended`, as a medium is done when the last sink has it
     failed: int = 0
-    rejected: int = 0
+    rejected: int = 0  # as `done`
     skipped: int = 0
     refused: int = 0  # single records that the API gave up on
     records: int = 0

@@ -196,6 +196,17 @@ def test_each_sink_is_settled_on_its_own(library: Path, tmp_path: Path) -> None:
         assert ledger.counts()[Outcome.OUTBOX] == 8
         ledger.delivered([item.seq for item in everywhere]).result()
         assert (ledger.counts()[Outcome.DONE], ledger.in_outbox()) == (8, 0)
+        assert ledger.ended == {Outcome.DONE: 8, Outcome.REJECTED: 0}  # each once, though four had two sinks
+
+
+def test_a_medium_that_one_sink_rejects_counts_once_and_is_not_done(library: Path, tmp_path: Path) -> None:
+    with Ledger(tmp_path / "s.db") as ledger:
+        run(library, everything(library)[:3], ledger, sinks=[Waiting("all"), Waiting("more")])
+        for sink in ("all", "more"):
+            first, *others = ledger.outbox(sink, 0, 99)
+            ledger.delivered([item.seq for item in others], [(first.seq, None, "too large")]).result()
+        assert ledger.ended == {Outcome.DONE: 2, Outcome.REJECTED: 1}
+        assert (ledger.counts()[Outcome.DONE], ledger.counts()[Outcome.REJECTED]) == (2, 1)
 
 
 def test_the_meters_of_sinks_are_told_from_those_of_stages(library: Path, tmp_path: Path) -> None:
@@ -208,7 +219,7 @@ def test_the_meters_of_sinks_are_told_from_those_of_stages(library: Path, tmp_pa
 def test_without_a_sink_a_tagged_medium_is_done(library: Path, tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         tally = run(library, everything(library), ledger, sinks=[], outbox_limit=4).tally
-        assert (tally.images, tally.done, ledger.counts()[Outcome.DONE]) == (30, 30, 30)
+        assert (tally.images, ledger.ended[Outcome.DONE], ledger.counts()[Outcome.DONE]) == (30, 30, 30)
 
 
 def test_a_sink_sees_every_score(library: Path, tmp_path: Path) -> None:
