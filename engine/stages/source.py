@@ -1,4 +1,8 @@
-"""The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once."""
+"""The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once.
+
+While the media of a page are handed on, which takes as long as they are read, the next page is asked for: one page and
+no more. It is admitted only when its turn comes.
+"""
 
 import math
 import time
@@ -110,25 +114,33 @@ class Source:
         self._swept = Position(settled=self._admission.settled(start, again))
         usual = limit = self._config.segment_size
         most = max(usual, LARGEST_PAGE)
-        ahead: Future[list[Media]] | None = None  # the next page, listed while the media of this one are handed on
+        ahead: Future[list[Media]] | None = None
+        before = 0  # media on the page before
         while self._left != 0:
-            with self.meter.working(items=0):
-                page = ahead.result() if ahead else self._catalogue.segment(start, limit)
-                admitted = self._admission.admit(page, again) if page else []
+            page = ahead.result() if ahead else self._list(start, limit)
+            if ahead and not page:
+                page = self._list(start, limit)  # media may have come while the last page was handed on
             if not page:
                 break
+            with self.meter.working(items=0):
+                admitted = self._admission.admit(page, again)
+            # A page much shorter than asked for, and than the one before it, is probably the last one.
+            more = 2 * len(page) > min(limit, before or limit) and (self._left is None or self._left > len(admitted))
             # Where all is known, larger pages spare most of the requests. A short one shows the catalogue's own limit.
             most = most if len(page) >= limit else max(usual, len(page))
             limit = usual if admitted else min(2 * limit, most)
-            start = max(media.id for media in page) + 1
-            last = self._left is not None and len(admitted) >= self._left
-            ahead = in_thread(partial(self._catalogue.segment, start, limit)) if admitted and not last else None
+            start, before = max(media.id for media in page) + 1, len(page)
+            ahead = in_thread(partial(self._list, start, limit)) if admitted and more else None
             self._passed(page, admitted)
             self._tag(admitted)
         self._swept = replace(self._swept, ended=True)
         self._settle()
         self._tag_suspects()
         return start
+
+    def _list(self, start: int, limit: int) -> list[Media]:
+        with self.meter.working(items=0):
+            return self._catalogue.segment(start, limit)
 
     def _tag(self, admitted: Sequence[Media]) -> None:
         """Hand media on, as far as the limit goes. Those that may kill the process are put off, or have failed."""

@@ -17,7 +17,7 @@ from engine.stages.load import SMALLEST
 from engine.storage import Reading, open_storage
 from engine.types import FileState, Outcome, Tagged
 from tests.support.ledgers import Waiting, outbox, tags
-from tests.support.pipelines import QUICK, Catalogue, build
+from tests.support.pipelines import QUICK, Catalogue, Wrapped, build
 from tests.support.sessions import TAGS, ColourSession
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "bright": (255, 255, 255)}
@@ -69,6 +69,20 @@ def test_the_last_batch_waits_for_nobody(library: Path, tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         assert run(library, everything(library), ledger, stop=stop, waits=patient).tally.images == 30
     late.cancel()
+
+
+def test_one_read_that_hangs_holds_up_no_other_result(library: Path, tmp_path: Path) -> None:
+    release, stop = threading.Event(), Stop()
+    late = threading.Timer(60, stop.set, [AssertionError("finished rows wait for a read that hangs")])
+    late.start()
+    storage = Wrapped(library, lambda key: release.wait(90) if key == "07.png" else None)
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(QUICK, slow_read=0.05)
+        pipeline = build(Catalogue(everything(library)), storage, ledger, stop, waits=waits)
+        # 29 rows and batches of 4: the last one is never full while the read hangs
+        pipeline.run(tick=lambda: release.set() if ledger.counts()[Outcome.OUTBOX] == 29 else None)
+        late.cancel()
+        assert ledger.counts()[Outcome.OUTBOX] == 30
 
 
 def test_a_second_run_finds_nothing_to_do(library: Path, tmp_path: Path) -> None:
