@@ -1,7 +1,7 @@
 """Tables of a result for people, the same on the terminal and on the HTML page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -193,6 +193,22 @@ def _service(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows(title, ("", "median, ms", "95th percentile, ms"), lines, notes)]
 
 
+def _storage(result: Mapping[str, Any]) -> list[Rows]:
+    found = []
+    for place in dict.fromkeys(row["place"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["place"] == place]
+        lines = [(str(row["readers"]), text(row["engine"]), text(row["alone"]), text(row["ratio"])) for row in rows]
+        columns = ("readers", "engine, files/s", f"{rows[0]['library']} alone, files/s", "ratio")
+        found.append(Rows(place, columns, lines))
+    notes = [
+        f"{result['files']} files of {result['kb']} kB, read again and again for {result['seconds']:g} s a point; "
+        f"median of {result['rounds']} interleaved rounds and its spread. 20 ms: an open of a file, or a request, "
+        "takes so much longer.",
+        *result["skipped"],
+    ]
+    return [*found[:-1], replace(found[-1], notes=notes)]
+
+
 _TABLES = {
     "compare": _compare,
     "sweep": _sweep,
@@ -201,4 +217,5 @@ _TABLES = {
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "storage": _storage,
 }
