@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import engine.cli.doctor as doctor_module
 from engine.errors import StorageError
@@ -94,7 +95,7 @@ def test_the_storage_is_measured(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(3):
-        (folder / f"{number}.png").write_bytes(encoded("PNG", smooth(150, 200)))
+        (folder / f"{number}.png").write_bytes(encoded("PNG", Image.fromarray(smooth(150, 200))))
     with MediaServer([(number, f"{number}.png") for number in range(3)]) as server:
         found = doctor(server, tiny_model, folder, tmp_path / "s.db")
     lines = found.stdout.splitlines()
