@@ -233,6 +233,23 @@ def tags(
 
 
 @app.command()
+def storage(
+    files: Annotated[int, typer.Option(min=1, help="That are made, and read again and again.")] = 500,
+    kb: Annotated[int, typer.Option(min=1, help="Thousands of bytes of a file.")] = 100,
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of each point.")] = 1.0,
+    smb: Annotated[Path | None, typer.Option(help="A folder of pictures on a mounted share, for a row of it.")] = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Files/s of a folder and of S3 by the number of readers, beside Python's open and obstore alone."""
+    from bench.storage import measure as measure_storage  # starts servers, which --help must not need
+
+    finish("storage", measure_storage(files, kb, rounds, seconds, smb, progress), as_json, output, html)
+
+
+@app.command()
 def estimate(
     model: Model,
     images: Annotated[int, typer.Option(min=1, help="Pictures of the catalogue.")] = CATALOGUE,

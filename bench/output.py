@@ -1,7 +1,7 @@
 """Tables of a result for people, the same on the terminal and on the HTML page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -231,7 +231,8 @@ def _devices(result: Mapping[str, Any]) -> list[Rows]:
     ]
     notes = [
         f"{result['images']} pictures, batches of {result['batch']}, threshold {result['threshold']:g}, median of "
-        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, from file to API, by CPU time.",
+        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, "
+        "from file to API, by CPU time.",
         *(
             f"{name}: wanted {check['target']:g} x, measured {text(check['value'])}: {check['verdict']}"
             for name, check in result["checks"].items()
@@ -244,6 +245,22 @@ def _against(ratios: Mapping[str, Any] | None) -> str:
     return " / ".join(f"x {number(found['median'])}" for found in ratios.values()) if ratios else ""
 
 
+def _storage(result: Mapping[str, Any]) -> list[Rows]:
+    found = []
+    for place in dict.fromkeys(row["place"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["place"] == place]
+        lines = [(str(row["readers"]), text(row["engine"]), text(row["alone"]), text(row["ratio"])) for row in rows]
+        columns = ("readers", "engine, files/s", f"{rows[0]['library']} alone, files/s", "ratio")
+        found.append(Rows(place, columns, lines))
+    notes = [
+        f"{result['files']} files of {result['kb']} kB, read again and again for {result['seconds']:g} s a point; "
+        f"median of {result['rounds']} interleaved rounds and its spread. 20 ms: an open of a file, or a request, "
+        "takes so much longer.",
+        *result["skipped"],
+    ]
+    return [*found[:-1], replace(found[-1], notes=notes)]
+
+
 _TABLES = {
     "compare": _compare,
     "devices": _devices,
@@ -254,4 +271,5 @@ _TABLES = {
     "delivery": _delivery,
     "service": _service,
     "tags": _tags,
+    "storage": _storage,
 }

@@ -209,6 +209,32 @@ def _service(result: Mapping[str, Any]) -> list[Figure]:
     return [figure]
 
 
+def _storage(result: Mapping[str, Any]) -> list[Figure]:
+    places = list(dict.fromkeys(row["place"] for row in result["rows"]))
+    height = (len(places) + 1) // 2
+    figure, axes = _figure(height, 2, height=2.9 * height)
+    for place, each in zip(places, axes, strict=False):
+        rows = [row for row in result["rows"] if row["place"] == place]
+        readers = [row["readers"] for row in rows]
+        for side, label, colour in (("engine", "engine", COLOURS[0]), ("alone", rows[0]["library"], COLOURS[1])):
+            each.plot(readers, [row[side]["median"] for row in rows], "o-", color=colour, label=label, markersize=4)
+            each.fill_between(
+                readers,
+                [row[side]["low"] for row in rows],
+                [row[side]["high"] for row in rows],
+                color=colour,
+                alpha=0.2,
+            )
+        each.set_xscale("log", base=2)
+        each.set_xticks(readers, [str(number) for number in readers])
+        each.set_ylim(bottom=0)
+        each.set(title=place, xlabel="readers", ylabel="files/s")
+        each.legend(frameon=False, loc="upper left")
+    for unused in axes[len(places) :]:
+        unused.set_visible(False)
+    return [figure]
+
+
 def _figure(rows: int, columns: int, height: float, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9.2, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
@@ -230,4 +256,5 @@ _PLOTS = {
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "storage": _storage,
 }
