@@ -40,8 +40,8 @@ def devices(
     """Measure all rows whose precision the model folder holds; `count` pictures go from file to API.
 
     Returns:
-        `rows`, each with images/s alone and from file to API, CPU time, peak memory and differing tags; `ratios` to the first
-        row, from the same round each; `checks`, what was wanted and whether it was met.
+        `rows`, each with images/s alone and from file to API, CPU time, peak memory and differing tags; `ratios` to the
+        first row, from the same round each; `checks`, what was wanted and whether it was met.
     """
     chosen = {name: row for name, row in ROWS.items() if row[1] in (*model.precisions, BF16)}
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}

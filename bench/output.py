@@ -219,7 +219,8 @@ def _devices(result: Mapping[str, Any]) -> list[Rows]:
     ]
     notes = [
         f"{result['images']} pictures, batches of {result['batch']}, threshold {result['threshold']:g}, median of "
-        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, from file to API, by CPU time.",
+        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, from file "
+        "to API, by CPU time.",
         *(
             f"{name}: wanted {check['target']:g} x, measured {text(check['value'])}: {check['verdict']}"
             for name, check in result["checks"].items()
