@@ -220,3 +220,20 @@ def test_without_tensorflow_the_original_names_its_extra(
 def test_an_interpreter_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--keras-python", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.startswith(f"error: --keras-python {tmp_path / 'none'} does not run")
+
+
+def test_devices(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    pytest.importorskip("openvino", reason="the package openvino is not installed")
+    html = tmp_path / "v.html"
+    words = ("--count", "2", "--rounds", "1", "--seconds", "0", "--html", str(html))
+    monkey = {"onnxruntime fp32": ("cpu", "fp32"), "openvino fp32": ("openvino", "fp32")}  # any CPU has these
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.devices.ROWS", monkey)
+        result = measured(capsys, "devices", "--model", str(tiny_model), *words)
+    assert set(result) >= SHARED | {"rows", "ratios", "checks"} and list(result["rows"]) == list(monkey)
+    for row in result["rows"].values():
+        assert row["alone"]["median"] > 0 and row["from file to API"]["median"] > 0
+        assert row["cpu_seconds_an_image"]["median"] > 0 and row["differences"]["tags"] == 0
+    alone = [row["alone"]["median"] for row in result["rows"].values()]
+    assert result["ratios"]["openvino fp32"]["alone"]["median"] == pytest.approx(alone[1] / alone[0], rel=1e-3)
+    check_page(html, plots=1)
