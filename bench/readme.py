@@ -91,8 +91,9 @@ def _fit(result: Mapping[str, Any]) -> str:
 def _storage(result: Mapping[str, Any]) -> str:
     """One line for each place: the engine's files/s by readers, and beside the library alone."""
     readers = result["readers"]
+    counts = " | ".join(f"{count} reader{'s' * (count > 1)}" for count in readers)
     lines = [
-        f"| files/s, files of {result['kb']} kB | {' | '.join(f'{n} reader' if n == 1 else f'{n} readers' for n in readers)} | beside |",
+        f"| files/s, files of {result['kb']} kB | {counts} | beside |",
         f"| --- |{' ---: |' * len(readers)} --- |",
     ]
     for place in dict.fromkeys(row["place"] for row in result["rows"]):
