@@ -229,7 +229,7 @@ def _storage(result: Mapping[str, Any]) -> list[Figure]:
         each.set_xticks(readers, [str(number) for number in readers])
         each.set_ylim(bottom=0)
         each.set(title=place, xlabel="readers", ylabel="files/s")
-        each.legend(frameon=False, loc="upper left")
+        each.legend(frameon=False)
     for unused in axes[len(places) :]:
         unused.set_visible(False)
     return [figure]

