@@ -16,7 +16,7 @@ from PIL import Image
 from convert.cli import main as convert
 from demo.render import render
 from demo.wd import write_wd
-from engine.cli.printer import Printer, Wanted
+from engine.cli.printer import FRAME, Printer, Wanted
 from engine.cli.tag import pictures
 from engine.errors import ConfigError, Undecodable
 from engine.output.metadata import packet_of
@@ -207,3 +207,23 @@ def test_which_frames_stand_for_an_animation(tmp_path: Path) -> None:
         frame(data, 3, max_pixels=63)
     with pytest.raises(Undecodable, match="frame 51 of the animation is broken"):
         frame(data, 50, max_pixels=64)
+
+
+def test_each_frame_gives_its_place_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of one that failed; the picture after the animation is printed after it."""
+    names = ["a.gif", f"a.gif{FRAME}3", f"a.gif{FRAME}6", "b.png"]
+    printer = Printer(Wanted(as_json=True), names, lambda scores: (TagScore("t", float(scores[0])),))
+    settled: list[int] = []
+    printer.on_settled(settled.append)
+    media = [Media(i, name, i) for i, name in enumerate(names)]
+    give = {i: Tagged(media[i], (), np.array([score], np.float32)) for i, score in ((0, 0.25), (2, 0.5))}
+    printer.store([Tagged(media[3], (TagScore("u", 0.125),), np.zeros(1, np.float32))], {})
+    printer.store([give[2], give[0]], {})
+    assert settled == [] and capsys.readouterr().out == ""
+    printer.fail(media[1], Outcome.FAILED, "broken")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        {"path": "a.gif", "tags": [{"tag": "t", "score": 0.5}]},
+        {"path": "b.png", "tags": [{"tag": "u", "score": 0.125}]},
+    ]
+    assert sum(settled) == 4 and printer.failures == 1

@@ -124,6 +124,7 @@ def test_pixels_and_other_metadata_keep_their_bytes(name: str) -> None:
     if name.startswith("webp"):
         (length,) = struct.unpack_from("<I", new, 4)
         assert len(new) == 8 + length and length % 2 == 0
+        assert new[12:16] == b"VP8X" and new[20] & 0x04 and bool(new[20] & 0x10) == ("alpha" in name or "anim" in name)
     again = with_packet(new, lambda p: with_keywords(p or b"", KEYWORDS, replace=False))
     assert again == new
     replaced = with_packet(new, lambda p: with_keywords(p or b"", ["only"], replace=True))
