@@ -121,7 +121,7 @@ class Pipeline:
             todo=todo,
             batcher=batcher,
             reads=ReadWatch(1.25 * config.read_timeout, 4 * usual_readers, parts.storage, say, waits),
-            root=RootWatch(parts.storage, stop, say, waits),
+            root=RootWatch(parts.storage, stop, say, waits, many=max(4, usual_readers)),
             storm=StormWatch(max(4, usual_readers), stop, say, waits),
             config=config,
             stop=stop,

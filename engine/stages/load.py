@@ -152,6 +152,7 @@ class Loader:
                     continue
                 return True
             self._storm.passed()
+            self._root.passed(ticket.media.storage_url)
             if isinstance(result, Loaded):
                 if self._readers:
                     self._readers.read(result.share)
@@ -226,7 +227,11 @@ class Loader:
                     raise Stopped
                 return True
         if error.fleeting:
-            if self._root.wait_until_there(away_before, final=ticket.last_chance):
+            # One failure for the moment says nothing of the root, and many are a storm.
+            looks = ticket.last_chance or error.kind is not Kind.TRANSIENT
+            if looks and self._root.wait_until_there(
+                away_before, error, ticket.media.storage_url, final=ticket.last_chance
+            ):
                 if self._stop.is_set():
                     raise Stopped
                 return True

@@ -1,5 +1,6 @@
 """Watching over reads: a root that vanished and a storage that fails are waited for, a read that hangs is given up."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,50 +20,76 @@ from engine.types import FileState
 class RootWatch:
     """Tells "this file is missing" from "the share is not mounted", and waits for the share to come back.
 
-    Readers ask after a failed read. One of them looks; while the root is away all wait here, and nothing fails.
+    Readers ask after a failed read. One of them looks; while the root is away all wait here, and nothing fails. A root
+    may look well though no file can be read: keys that were revoked, a disk that fails. So a file that was read before
+    is opened once more. Where none was, `many` denials one after the other are taken for a denial of all, for no longer
+    than `Waits.storm_longest`.
     """
 
-    def __init__(self, storage: Storage, stop: Stop, say: Callable[[str], None], waits: Waits = WAITS) -> None:
-        self._storage, self._stop, self._say, self._waits = storage, stop, say, waits
+    def __init__(
+        self, storage: Storage, stop: Stop, say: Callable[[str], None], waits: Waits = WAITS, many: int = 8
+    ) -> None:
+        self._storage, self._stop, self._say, self._waits, self._many = storage, stop, say, waits, many
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._look: Future[None] | None = None  # one that has no answer yet
+        self._good: str | None = None  # the key of a file that was read
+        self._denied = 0  # reads, before any that succeeded
         self.away = 0  # how often the root was away in this run
 
-    def wait_until_there(self, seen: int, *, final: bool) -> bool:
-        """After a failed read: True if the root was away since, so that the read is worth another try.
+    def passed(self, key: str) -> None:
+        """This file was read."""
+        self._good = key
+
+    def wait_until_there(self, seen: int, error: Unreadable, key: str, *, final: bool) -> bool:
+        """After a failed read of `key`: True if the root was away since, so that the read is worth another try.
 
         `seen` is `away` as it was when the read began. With `final` the medium would now fail for good, so the root is
         looked at again; otherwise a look of the last `Waits.root_look` seconds will do.
         """
         failed = time.monotonic()
         with self._lock:
+            self._denied += error.kind is Kind.DENIED
             if self.away == seen and self._looked < (failed if final else failed - self._waits.root_look):
                 self._looked = time.monotonic()
-                if (trouble := self._trouble()) is not None:
-                    self._wait(trouble)
+                if error.kind is Kind.MISSING:
+                    sample = None
+                elif self._good is None and error.kind is Kind.DENIED and final and self._denied >= self._many:
+                    sample = key
+                else:
+                    sample = self._good
+                if (trouble := self._trouble(sample)) is not None:
+                    self._wait(trouble, sample)
             return self.away != seen
 
-    def _trouble(self) -> str | None:
+    def _trouble(self, sample: str | None) -> StorageError | None:
         """Look, in a thread of its own: a look may hang, and then the same one is waited for again."""
-        look = self._look = self._look or in_thread(self._storage.check)
+        look = self._look = self._look or in_thread(partial(_look, self._storage, sample))
         try:
             look.result(self._waits.silence)
         except TimeoutError:
             if not look.done():
-                return f"it gives no answer within {self._waits.silence:g} s: is the share still connected?"
+                return StorageError(
+                    f"it gives no answer within {self._waits.silence:g} s: is the share still connected?"
+                )
         except StorageError as error:
             self._look = None
-            return str(error)
+            return error
         self._look = None
         return None
 
-    def _wait(self, trouble: str) -> None:
+    def _wait(self, trouble: StorageError, sample: str | None) -> None:
         self.away += 1
-        self._say(f"the storage root is not there: waiting for it; nothing is marked as failed ({trouble})")
+        began, was_good = time.monotonic(), self._good is not None
+        is_away = trouble.kind is Kind.AWAY
+        what = "the storage root is not there" if is_away else "the storage cannot be read"
+        self._say(f"{what}: waiting for it; nothing is marked as failed ({trouble})")
         while not self._stop.event.wait(self._waits.root_away):
-            if self._trouble() is None:
-                self._say("the storage root is back")
+            if self._trouble(sample) is None:
+                self._say("the storage root is back" if is_away else "the storage can be read again")
+                return
+            if not was_good and trouble.kind is Kind.DENIED and time.monotonic() - began > self._waits.storm_longest:
+                self._many = sys.maxsize  # it may be these files alone
                 return
 
 
@@ -114,6 +141,21 @@ class StormWatch:
                 delay = max(self._waits.storm, self._backoff.delay(attempt, error.retry_after))
                 self._stop.event.wait(delay)
         return True
+
+
+def _look(storage: Storage, sample: str | None) -> None:
+    """Raises `StorageError` where the root, or a file that was read before, cannot be read at the moment."""
+    storage.check()
+    if sample is None:
+        return
+    try:
+        with storage.open(sample, max_bytes=1 << 62) as reading:
+            reading.head()
+    except Unreadable as error:
+        if error.kind in (Kind.MISSING, Kind.REFUSED):  # that is this file's own fate
+            return
+        cure = ": who reads has no right to any file any more, give it back" if error.kind is Kind.DENIED else ""
+        raise StorageError(f"{error}{cure}", error.kind, error.retry_after) from None
 
 
 class _Read:

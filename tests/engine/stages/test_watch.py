@@ -20,6 +20,8 @@ from engine.types import FileState, Media, Outcome
 from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 from tests.support.sessions import ColourSession
 
+MISSING = Unreadable("no such file", Kind.MISSING)
+
 
 class Root:
     """A root that is there or not, as its list says; it stays as it was last."""
@@ -72,22 +74,22 @@ def names(library: Path) -> list[str]:
 def test_a_thousand_missing_files_cost_one_look() -> None:
     root = Root(True)
     watch = RootWatch(root, Stop(), print, QUICK)
-    assert not any(watch.wait_until_there(0, final=False) for _ in range(1000))
+    assert not any(watch.wait_until_there(0, MISSING, "1.png", final=False) for _ in range(1000))
     assert root.looks == 1
 
 
 def test_a_failure_that_stays_is_believed_only_after_a_look_of_its_own() -> None:
     root = Root(True, False, True)
     watch = RootWatch(root, Stop(), lambda _: None, QUICK)
-    assert not watch.wait_until_there(0, final=False)
-    assert watch.wait_until_there(0, final=True)
+    assert not watch.wait_until_there(0, MISSING, "1.png", final=False)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
     assert root.looks == 3
 
 
 def test_a_root_that_is_away_is_waited_for_and_said() -> None:
     said: list[str] = []
     watch = RootWatch(Root(False, False, False, True), Stop(), said.append, QUICK)
-    assert watch.wait_until_there(0, final=False)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=False)
     assert [sentence.split(":")[0] for sentence in said] == [
         "the storage root is not there",
         "the storage root is back",
@@ -97,7 +99,7 @@ def test_a_root_that_is_away_is_waited_for_and_said() -> None:
 def test_waiting_for_a_root_ends_with_the_run() -> None:
     stop = Stop()
     watch = RootWatch(Root(False), stop, lambda _: stop.set(), QUICK)
-    assert watch.wait_until_there(0, final=True)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
 
 
 @pytest.fixture
@@ -340,7 +342,7 @@ def test_a_look_at_a_root_that_hangs_is_said(tmp_path: Path) -> None:
         release.set()
 
     watch = RootWatch(root, Stop(), say, replace(QUICK, silence=0.02))
-    assert watch.wait_until_there(0, final=True)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
     assert "no answer within 0.02 s" in said[0] and "is back" in said[1]
     assert root.looks <= 2  # the look that hangs is waited for, and not repeated
 
@@ -501,12 +503,46 @@ def test_a_few_files_that_cannot_be_read_are_no_storm(library: Path, tmp_path: P
         assert ledger.counts()[Outcome.OUTBOX] == 40
 
 
-def test_a_storm_without_an_end_is_taken_for_broken_files(library: Path, tmp_path: Path) -> None:
+def test_a_storm_without_an_end_is_taken_for_broken_files_where_others_can_be_read(
+    library: Path, tmp_path: Path
+) -> None:
+    def before(key: str) -> None:
+        if key >= "10.png":
+            raise Unreadable("input/output error", Kind.TRANSIENT)
+
     with Ledger(tmp_path / "s.db") as ledger:
         waits = replace(STORMY, storm_longest=0.05)
-        pipeline = build(Catalogue(names(library)), Wrapped(library, Storm(10**9)), ledger, waits=waits, read_threads=4)
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, waits=waits, read_threads=4, max_failures=None
+        )
         pipeline.run()
-        assert pipeline.tally.images + pipeline.tally.failed == 40 and pipeline.tally.failed > 0
+        assert (pipeline.tally.images, pipeline.tally.failed) == (10, 30)
+
+
+def test_a_storm_that_lasts_and_lasts_fails_nothing_while_no_other_file_can_be_read(
+    library: Path, tmp_path: Path
+) -> None:
+    """Its root may look well all the time."""
+    over = threading.Event()
+    said: list[str] = []
+
+    def before(key: str) -> None:
+        if (key >= "10.png" or said) and not over.is_set():
+            raise Unreadable("input/output error", Kind.TRANSIENT)
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if sentence.startswith("the storage cannot be read"):
+            over.set()
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(STORMY, storm_longest=0.05)
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, say=say, waits=waits, read_threads=4
+        )
+        pipeline.run()
+        assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert over.is_set()
 
 
 def test_a_storm_ends_with_the_run(library: Path, tmp_path: Path) -> None:
@@ -520,3 +556,91 @@ def test_a_storm_ends_with_the_run(library: Path, tmp_path: Path) -> None:
         began = time.monotonic()
         pipeline.run()
         assert time.monotonic() - began < 10
+
+
+class Denials:
+    """Reads are denied: of these keys, or of all from a certain one on until it is `mended`."""
+
+    def __init__(self, keys: tuple[str, ...] = (), all_from: str | None = None) -> None:
+        self._keys, self._all_from = keys, all_from
+        self.mended = threading.Event()
+        self.asked = 0
+        self._began = False
+
+    def __call__(self, key: str) -> None:
+        self._began |= key == self._all_from
+        if key in self._keys or (self._began and not self.mended.is_set()):
+            self.asked += 1
+            raise Unreadable(f"cannot read {key}: http://nas says 403 AccessDenied", Kind.DENIED)
+
+
+@pytest.mark.parametrize("begins_at", ["00.png", "20.png"])
+def test_rights_that_are_taken_away_are_waited_for(begins_at: str, library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    denials = Denials(all_from=begins_at)
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "cannot be read" in sentence:
+            denials.mended.set()
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), Wrapped(library, denials), ledger, say=say, read_threads=4)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert len(said) == 2 and "403 AccessDenied" in said[0] and "nothing is marked as failed" in said[0]
+    assert "has no right to any file any more, give it back" in said[0]
+    assert said[1] == "the storage can be read again"
+
+
+def test_a_denied_file_among_good_ones_fails_alone(library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    denied = tuple(f"{i:02}.png" for i in range(0, 40, 3))  # more than any number that would be taken for all
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, Denials(denied)), ledger, say=said.append, read_threads=4
+        )
+        pipeline.run()
+        reasons = {url: reason for _, url, reason in ledger.reasons(Outcome.FAILED, 99)}
+    assert set(reasons) == set(denied) and "403 AccessDenied" in reasons["00.png"]
+    assert (pipeline.tally.images, said) == (26, [])
+
+
+def test_denials_of_all_that_is_left_are_believed_in_the_end(library: Path, tmp_path: Path) -> None:
+    """Nothing else can show whether the storage is at fault, and nobody mends it."""
+    said: list[str] = []
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, Denials(tuple(names(library)))), ledger, say=said.append,
+            read_threads=4, max_failures=None, waits=replace(QUICK, storm_longest=0.05),
+        )  # fmt: skip
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed, len(said)) == (0, 40, 1)
+
+
+def test_a_setting_that_went_wrong_is_waited_for_and_told_from_an_absence(library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    wrong = "http://nas says 403 InvalidAccessKeyId: the server does not know the access key"
+
+    class Keys(Wrapped):
+        def check(self) -> None:
+            if said and len(said) < 2:
+                mended.set()
+            elif revoked.is_set() and not mended.is_set():
+                raise StorageError(f"the storage s3://pictures: {wrong}", Kind.MISCONFIGURED)
+
+    def before(key: str) -> None:
+        if key == "20.png":
+            revoked.set()
+        if revoked.is_set() and not mended.is_set():
+            raise Unreadable(f"cannot read {key}: {wrong}", Kind.MISCONFIGURED)
+
+    revoked, mended = threading.Event(), threading.Event()
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), Keys(library, before), ledger, say=said.append, read_threads=4)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert said == [
+        f"the storage cannot be read: waiting for it; nothing is marked as failed (the storage s3://pictures: {wrong})",
+        "the storage can be read again",
+    ]
