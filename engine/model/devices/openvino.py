@@ -6,6 +6,7 @@ The package `openvino` is used as it is, beside ONNX Runtime, and not as a provi
 
 import logging
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,14 @@ OpenVinoModule = Any
 
 
 def import_openvino() -> OpenVinoModule:
-    """The module openvino. Raises `Unavailable`. Its command `ovc`, which would report home, is never imported."""
+    """The module openvino. Raises `Unavailable`.
+
+    On its import it looks for its converter, which writes a client's number into the user's home and reports to its
+    maker. Nothing here needs the converter, so for that moment it is not to be found.
+    """
+    hidden = "openvino.tools.ovc" not in sys.modules
+    if hidden:
+        sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]  # so says the import system "not there"
     try:
         return import_module("openvino")
     except ImportError as error:
@@ -51,6 +59,9 @@ def import_openvino() -> OpenVinoModule:
         raise Unavailable(
             f"the package openvino is installed but does not start ({first_line(error)})", f"again {INSTALL}"
         ) from None
+    finally:
+        if hidden:
+            sys.modules.pop("openvino.tools.ovc", None)
 
 
 @dataclass(frozen=True, slots=True)

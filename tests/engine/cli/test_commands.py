@@ -102,7 +102,7 @@ def test_the_help_of_run_has_groups_and_defaults() -> None:
     shown = run([*ENGINE, "run", "--help"], COLUMNS="120").stdout
     for heading in GROUPS.values():
         assert f"\n{heading}:\n" in shown
-    assert re.search(r"--device <[a-z|]*> .* \[default: auto\]\n", shown)
+    assert re.search(r"--device <[a-z|-]*>\s.* \[default: auto\]\n", shown)
     flags = {flag for flag in commands()["run"].names if not flag.startswith("--no-")}
     assert flags == set(re.findall(r"(?<!\S)--[a-z-]+", shown)) - {"--no-workspace"}
     assert set(GROUPS) | RARE <= set(RunConfig.model_fields)
