@@ -140,6 +140,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             ledger=ledger.counts(),
             refused_records=ledger.count_refused(),
             interrupted=interrupted,
+            follows=settings.follow is not None,
         )
 
 
@@ -200,7 +201,14 @@ def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | N
     with interruptible() as interrupted:
         line = None
         if not settings.quiet:
-            line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, pipeline.standing, last_id)
+            line = ProgressLine(
+                sys.stderr,
+                pipeline.tally,
+                pipeline.meters,
+                pipeline.standing,
+                last_id,
+                follows=settings.follow is not None,
+            )
         try:
             pipeline.run(tick)
         finally:

@@ -81,16 +81,26 @@ class RootWatch:
     def _wait(self, trouble: StorageError, sample: str | None) -> None:
         self.away += 1
         began, was_good = time.monotonic(), self._good is not None
-        is_away = trouble.kind is Kind.AWAY
-        what = "the storage root is not there" if is_away else "the storage cannot be read"
-        self._say(f"{what}: waiting for it; nothing is marked as failed ({trouble})")
+        back = self._say_trouble(trouble)
         while not self._stop.event.wait(self._waits.root_away):
-            if self._trouble(sample) is None:
-                self._say("the storage root is back" if is_away else "the storage can be read again")
+            now = self._trouble(sample)
+            if now is None:
+                self._say(back)
                 return
-            if not was_good and trouble.kind is Kind.DENIED and time.monotonic() - began > self._waits.storm_longest:
+            if now.kind is not trouble.kind and now.kind in (Kind.MISCONFIGURED, Kind.DENIED):
+                trouble, back = now, self._say_trouble(now)  # something that somebody must mend
+            if not was_good and now.kind is Kind.DENIED and time.monotonic() - began > self._waits.storm_longest:
                 self._many = sys.maxsize  # it may be these files alone
                 return
+
+    def _say_trouble(self, trouble: StorageError) -> str:
+        """What to say when it is over."""
+        if trouble.kind is Kind.AWAY:
+            what, back = "the storage root is not there: waiting for it", "the storage root is back"
+        else:
+            what, back = "the storage cannot be read: waiting for it", "the storage can be read again"
+        self._say(f"{what}; nothing is marked as failed ({trouble})")
+        return back
 
 
 class StormWatch:

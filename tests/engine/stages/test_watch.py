@@ -96,6 +96,27 @@ def test_a_root_that_is_away_is_waited_for_and_said() -> None:
     ]
 
 
+def test_another_reason_that_somebody_must_mend_is_said_too() -> None:
+    class Restarted(Root):
+        """A server that is started again, and does not know the keys any more."""
+
+        def check(self) -> None:
+            self.looks += 1
+            if self.looks <= 2:
+                raise StorageError("nothing answers")
+            if self.looks <= 4:
+                raise StorageError("403 InvalidAccessKeyId", Kind.MISCONFIGURED)
+
+    said: list[str] = []
+    watch = RootWatch(Restarted(True), Stop(), said.append, QUICK)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=False)
+    assert said == [
+        "the storage root is not there: waiting for it; nothing is marked as failed (nothing answers)",
+        "the storage cannot be read: waiting for it; nothing is marked as failed (403 InvalidAccessKeyId)",
+        "the storage can be read again",
+    ]
+
+
 def test_waiting_for_a_root_ends_with_the_run() -> None:
     stop = Stop()
     watch = RootWatch(Root(False), stop, lambda _: stop.set(), QUICK)
