@@ -194,17 +194,27 @@ def _delivery(result: Mapping[str, Any]) -> list[Figure]:
 
 
 def _service(result: Mapping[str, Any]) -> list[Figure]:
+    title = f"Searches among {result['pictures']:,} pictures"
+    return _latencies(title, "median_ms", result["rows"], result["target_ms"])
+
+
+def _tags(result: Mapping[str, Any]) -> list[Figure]:
+    return _latencies(
+        f"Suggestions of {result['names']:,} names", "p50_ms", result["rows"], result["targets"]["p95_ms"]
+    )
+
+
+def _latencies(title: str, median: str, rows: Mapping[str, Any], target: float | None) -> list[Figure]:
     figure, (axes,) = _figure(1, 1, height=3.0)
-    rows = result["rows"]
     axes.barh(
         list(rows), [row["p95_ms"] for row in rows.values()], color=COLOURS[1], height=0.6, label="slowest 5 % from"
     )
-    axes.barh(list(rows), [row["median_ms"] for row in rows.values()], color=COLOURS[0], height=0.6, label="median")
-    if result["target_ms"]:
-        axes.axvline(result["target_ms"], color=COLOURS[2], linestyle="--", label="target")
+    axes.barh(list(rows), [row[median] for row in rows.values()], color=COLOURS[0], height=0.6, label="median")
+    if target:
+        axes.axvline(target, color=COLOURS[2], linestyle="--", label="target")
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="lower right")
-    axes.set(title=f"Searches among {result['pictures']:,} pictures", xlabel="ms")
+    axes.set(title=title, xlabel="ms")
     axes.grid(visible=False, axis="y")
     return [figure]
 
@@ -256,5 +266,6 @@ _PLOTS = {
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "tags": _tags,
     "storage": _storage,
 }
