@@ -118,10 +118,21 @@ class StormWatch:
         self._count = threading.Lock()
         self._failures = self._successes = self._good = 0  # failures and good reads: since the other kind came
         self._since: float | None = None  # in a storm: when it began, or the last read that succeeded in it
+        self._began = float("-inf")  # the last storm
 
-    def passed(self) -> None:
-        """A read succeeded. The storm is over when as many have in a row as had failed at its beginning."""
+    @property
+    def lasts(self) -> bool:
+        """Whether the storage fails at the moment."""
+        return self._since is not None
+
+    def passed(self, asked: float) -> None:
+        """A read succeeded, whose file was `asked` for then (`time.monotonic`). The storm is over when as many have in a
+        row as had failed at its beginning. A file that was open before it began says nothing: it may have waited for
+        a share of the read-ahead, and ends in the middle of the storm.
+        """
         with self._count:
+            if self._since is not None and asked < self._began:
+                return
             self._successes += 1
             self._failures = 0
             if self._since is None:
@@ -140,7 +151,9 @@ class StormWatch:
             seen = self._successes
             if self._since is None and self._failures < self._in_a_row:
                 return False
-            first, self._since = self._since is None, self._since or time.monotonic()
+            first = self._since is None
+            if self._since is None:
+                self._since = self._began = time.monotonic()
             attempt, lasts = max(0, self._failures - self._in_a_row), time.monotonic() - self._since
         if lasts > self._waits.storm_longest:
             return False
