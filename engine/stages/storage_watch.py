@@ -126,9 +126,10 @@ class StormWatch:
         return self._since is not None
 
     def passed(self, asked: float) -> None:
-        """A read succeeded, whose file was `asked` for then (`time.monotonic`). The storm is over when as many have in a
-        row as had failed at its beginning. A file that was open before it began says nothing: it may have waited for
-        a share of the read-ahead, and ends in the middle of the storm.
+        """A read succeeded. The storm is over when as many have in a row as had failed at its beginning.
+
+        `asked`: when its file was asked for, by `time.monotonic`. One that was open before the storm began says
+        nothing: it may have waited for a share of the read-ahead, and ends in the middle of the storm.
         """
         with self._count:
             if self._since is not None and asked < self._began:

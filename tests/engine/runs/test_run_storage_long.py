@@ -100,7 +100,7 @@ def paused_once(said: list[str]) -> bool:
 
 
 def assert_asked_seldom(asked: list[float]) -> None:
-    """Once a second while the storm lasts. At its beginning the readers ask until as many fail in a row as there are."""
+    """Once a second while the storm lasts; at its beginning the readers ask until as many in a row have failed."""
     later = [at for at in sorted(asked) if at > 1]
     assert len(asked) - len(later) <= 6 * READERS
     assert 3 <= len(later) <= STORM_S
