@@ -143,7 +143,7 @@ class Loader:
         if ticket.failed:
             return self._look_at(ticket, ticket.failed)
         while True:
-            away_before = self._root.away
+            away_before, asked = self._root.away, time.monotonic()
             result = self._try_to_read(ticket)
             if result is None:
                 return False  # another thread has taken this one's place
@@ -151,7 +151,7 @@ class Loader:
                 if self._is_worth_another_try(ticket, result, away_before):
                     continue
                 return True
-            self._storm.passed()
+            self._storm.passed(asked)
             self._root.passed(ticket.media.storage_url)
             if isinstance(result, Loaded):
                 if self._readers:

@@ -118,10 +118,22 @@ class StormWatch:
         self._count = threading.Lock()
         self._failures = self._successes = self._good = 0  # failures and good reads: since the other kind came
         self._since: float | None = None  # in a storm: when it began, or the last read that succeeded in it
+        self._row_began = float("-inf")  # of failures, the latest one
 
-    def passed(self) -> None:
-        """A read succeeded. The storm is over when as many have in a row as had failed at its beginning."""
+    @property
+    def lasts(self) -> bool:
+        """Whether the storage fails at the moment."""
+        return self._since is not None
+
+    def passed(self, asked: float) -> None:
+        """A read succeeded. The storm is over when as many have in a row as had failed at its beginning.
+
+        `asked`: when its file was asked for, by `time.monotonic`. One that was open before reads began to fail says
+        nothing: it may have waited for a share of the read-ahead, and ends in the middle of the storm.
+        """
         with self._count:
+            if asked < self._row_began:
+                return
             self._successes += 1
             self._failures = 0
             if self._since is None:
@@ -135,6 +147,8 @@ class StormWatch:
     def wait_until_over(self, error: Unreadable) -> bool:
         """After a read that failed for the moment: True if it is worth another try, for the storage is at fault."""
         with self._count:
+            if not self._failures:
+                self._row_began = time.monotonic()
             self._failures += 1
             self._good = 0
             seen = self._successes

@@ -13,7 +13,7 @@ from engine.errors import EngineError, Kind, SessionError, StorageError, Unreada
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.stages.failure_budget import FailureBudget
-from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import InFlight, Ticket
 from engine.storage import Reading
 from engine.types import FileState, Media, Outcome
@@ -506,6 +506,32 @@ def test_a_storm_of_errors_fails_nothing(library: Path, tmp_path: Path) -> None:
         "the storage fails, read after read", "the storage can be read again"
     ]  # fmt: skip
     assert "503 SlowDown" in said[0]
+
+
+def test_files_that_were_open_before_a_storm_do_not_end_it() -> None:
+    """They wait for a share of the read-ahead and come one by one; each would let all readers ask at once."""
+    stop, ended = Stop(), threading.Event()
+    watch = StormWatch(1, stop, lambda _: None, replace(QUICK, storm=30.0))
+    asked = time.monotonic()
+
+    def wait() -> None:
+        watch.wait_until_over(Unreadable("503 SlowDown", Kind.TRANSIENT))
+        ended.set()
+
+    threads = [threading.Thread(target=wait, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while not watch.lasts:
+        time.sleep(0.001)
+    found = []
+    for when in (asked, time.monotonic()):
+        watch.passed(when)
+        found.append(watch.lasts)
+    assert found == [True, False]
+    stop.set()
+    assert ended.wait(10)
+    for thread in threads:
+        thread.join(10)
 
 
 def test_a_few_files_that_cannot_be_read_are_no_storm(library: Path, tmp_path: Path) -> None:
