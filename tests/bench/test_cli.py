@@ -86,6 +86,7 @@ def test_service(capsys, tmp_path: Path) -> None:
     check_page(html, plots=1)
 
 
+@pytest.mark.full
 def test_storage(capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("bench.storage.READERS", (1, 4))
     share, html = tmp_path / "share", tmp_path / "s.html"

@@ -127,6 +127,7 @@ def needs(distribution: str) -> list[str]:
         return []
 
 
+@pytest.mark.full
 def test_help_needs_no_extra() -> None:
     hidden = brought_by_extras()
     assert {"h5py", "onnx", "onnxruntime", "fastapi", "starlette", "sqlalchemy", "matplotlib"} <= set(hidden)
