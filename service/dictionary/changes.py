@@ -22,6 +22,8 @@ from service.dictionary.readings import readings
 
 _LONGEST_WHO = 100
 _LONGEST_SUMMARY = 300
+_LARGEST_NUMBER = 2**63 - 1  # that SQLite takes
+_SHIPPED = ("import shipped", "import")
 Row = list[Any] | None
 
 
@@ -185,7 +187,7 @@ def entries(connection: sqlite3.Connection, limit: int = 100, before: int | None
         for row in connection.execute(
             "SELECT id, at, who, action, summary, undone_by FROM journal WHERE id < coalesce(?, 1 << 62) "
             "ORDER BY id DESC LIMIT ?",
-            (before, limit),
+            (None if before is None else min(before, _LARGEST_NUMBER), limit),
         )
     ]
 
@@ -195,12 +197,20 @@ def undo(database: Database, number: int, who: str) -> Undone:
 
     Raises:
         UnknownError: there is no such entry.
-        ConflictError: it has been undone already, or relations would form a circle.
+        ConflictError: it has been undone already, is the shipped dictionary that this one began as, or relations would
+            form a circle.
     """
     reading = database.reading()
-    found = reading.execute("SELECT summary, action FROM journal WHERE id = ?", (number,)).fetchone()
+    found = reading.execute(
+        "SELECT summary, action FROM journal WHERE id = ?", (min(number, _LARGEST_NUMBER),)
+    ).fetchone()
     if found is None:
-        raise UnknownError(f"the journal has no entry {number}: `engine tags journal` lists them")
+        raise UnknownError(f"the journal has no entry {number}: it lists those that there are")
+    if number == 1 and found == _SHIPPED:
+        raise ConflictError(
+            "entry 1 is the dictionary that came with the engine, and without it there would be none: undo a later "
+            "entry, or hide the tags that you do not want"
+        )
     with database.writing() as connection:
         changes, undone_by = connection.execute(
             "SELECT changes, undone_by FROM journal WHERE id = ?", (number,)

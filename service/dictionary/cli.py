@@ -288,7 +288,7 @@ def undo(
             if entry is None:
                 raise DictionaryError("the journal has nothing left to undo")
         done = tags.undo(entry, _who(who))
-    _say(f"undid entry {entry}: {done.restored} rows put back")
+    _say(f"undid entry {entry}{', but for what was changed since' if done.kept else ''}")
     for line in done.kept[:20]:
         _say(f"left as it is: {line}")
     if len(done.kept) > 20:

@@ -199,14 +199,14 @@ class Database:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
+    foreign = connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID
+    if foreign and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise DictionaryError(f"{path} is no dictionary but another program's database: choose another with --db")
     if version > SCHEMA_VERSION:
         raise DictionaryError(
             f"the dictionary {path} was written by a newer version (schema {version}, not {SCHEMA_VERSION}): "
             "update the engine or choose another file with --db"
         )
-    foreign = connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID
-    if foreign and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise DictionaryError(f"{path} is no dictionary but another program's database: choose another with --db")
     for script in _MIGRATIONS[version:]:
         for statement in script.split(";"):
             if statement.strip():

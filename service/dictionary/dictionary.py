@@ -158,7 +158,15 @@ class Dictionary:
         return int(newest)
 
     def changes(self, since: int = 0) -> dict[str, Concept | None]:
-        """What changed after an entry of the journal, by key: the concept as it is now, None for one that is gone."""
+        """What changed after an entry of the journal, by key: the concept as it is now, None for one that is gone.
+
+        Raises ConflictError where the journal has no such entry yet: then it is another dictionary's.
+        """
+        if since > (newest := self.revision()):
+            raise ConflictError(
+                f"the newest entry of this journal is {newest}, before {since}: the dictionary is another than the one "
+                "that was mirrored, so begin again with 0"
+            )
         connection = self._database.reading()
         found: dict[str, Concept | None] = {}
         for number, key, now in connection.execute(
@@ -258,7 +266,10 @@ class Dictionary:
         return self._edit("hide", told, key, who, expected, lambda c, n: edit.hide(c, n, hidden))
 
     def undo(self, entry: int, who: str) -> Undone:
-        """Put back what an entry of the journal changed; what was changed again since is told and left."""
+        """Put back what an entry of the journal changed; what was changed again since is told and left.
+
+        Not the first entry of a dictionary that began as the shipped one: that would leave nothing.
+        """
         return changes.undo(self._database, entry, who)
 
     def load(

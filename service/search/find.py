@@ -22,6 +22,10 @@ FACETS = 12
 """Tags of a category that are offered beside the results."""
 
 
+class MistakenQuery(ValueError):
+    """Part of a query cannot be read; the text is a whole sentence."""
+
+
 class Search:
     """Answers queries of one library."""
 
@@ -50,9 +54,17 @@ class Search:
         }
 
     def ids(self, text: str, language: str = "en") -> list[int]:
-        """The ids of all that match, in the query's order."""
+        """The ids of all that match, in the query's order.
+
+        Raises MistakenQuery where part of it cannot be read: `find` leaves that out and says so, but what is done to
+        all that were found must be done to those that were meant.
+        """
         with self.index.fresh() as index:
-            keys = _order_keys(index, self._answer(index, text, language))
+            answer = self._answer(index, text, language)
+            if answer.mistakes:
+                first = answer.mistakes[0]
+                raise MistakenQuery(f"the query cannot be read at character {first.at + 1}: {first.reason}")
+            keys = _order_keys(index, answer)
             found: list[int] = index.ids[_page(keys, 0, len(keys))].tolist()
             return found
 
@@ -185,7 +197,7 @@ class Search:
 
     def _answer(self, index: Index, text: str, language: str) -> Answer:
         query = parse(text)
-        answer = Answer(query, np.empty(0, np.bool_), np.zeros(len(index.ids), np.int64))
+        answer = Answer(text, query, np.empty(0, np.bool_), np.zeros(len(index.ids), np.int64))
         answer.mistakes.extend(query.mistakes)
         answer.resolved = [self._resolve(index, one, language) for one in dict.fromkeys(names(query.tree))]
         evaluation = Evaluation(index, answer, self.vocabulary, language, self._neighbours)

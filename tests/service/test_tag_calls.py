@@ -50,7 +50,12 @@ def test_each_change_is_in_the_journal_and_can_be_undone(tags):
     undone = tags.post(f"/tags/journal/{entries[0]['id']}/undo", json={"who": "you"})
     assert undone.status_code == 200 and undone.json()["restored"] > 0
     assert tags.get("/tags/resolve", params={"name": "ロングヘヤー"}).json()["found"] == []
-    assert tags.post("/tags/journal/777777/undo", json={}).status_code == 404
+    for number in (777777, 10**23):
+        assert tags.post(f"/tags/journal/{number}/undo", json={}).status_code == 404
+    assert tags.get(f"/tags/journal?before={10**23}").json()["entries"] == tags.get("/tags/journal").json()["entries"]
+    shipped = tags.post("/tags/journal/1/undo", json={})
+    assert shipped.status_code == 409 and "came with the engine" in shipped.json()["error"]
+    assert tags.get("/tags/resolve?name=smile").json()["found"]
 
 
 def test_relations_form_no_circle_and_merging_keeps_all_names(tags):
@@ -80,6 +85,8 @@ def test_another_database_mirrors_it(tags):
     changes = tags.get("/tags/changes", params={"since": revision}).json()
     assert set(changes["concepts"]) == {"long_hair", "brand_new"} and changes["revision"] > revision
     mirror |= changes["concepts"]
+    ahead = tags.get("/tags/changes", params={"since": changes["revision"] + 1})
+    assert ahead.status_code == 409 and "begin again with 0" in ahead.json()["error"]
     lines = [json.loads(line) for line in tags.get("/tags/export").text.splitlines()]
     assert {line["key"] for line in lines if "key" in line} == set(mirror)
 

@@ -228,3 +228,10 @@ def test_a_folder_of_the_same_name_is_named_when_an_import_fails(others_service:
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: service.cli cannot be imported") and ended.stderr.count("\n") == 1
     assert str(others_service / "service" / "__init__.py") in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full, as Linux has one")
+def test_a_full_disk_below_the_output_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*ENGINE, "tags", "show", "smile"], stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -192,3 +194,20 @@ def test_the_command_is_one_of_engine(tmp_path):
         env=environment,
     )
     assert json.loads(done.stdout) == {"query": "qqqqqq", "found": [], "near": []}
+
+
+def test_another_database_is_no_dictionary(engine_tags, tmp_path):
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE media (id)")
+        connection.execute("PRAGMA user_version = 77")
+    assert "is no dictionary but another program's database" in engine_tags("journal", "--db", other, code=1)
+
+
+def test_the_dictionary_is_not_undone_as_a_whole(engine_tags, db):
+    engine_tags("add", "brand_new", "--db", db)
+    assert "without it there would be none" in engine_tags("undo", "1", "--db", db, code=1)
+    assert "the journal has no entry" in engine_tags("undo", "9" * 23, "--db", db, code=1)
+    for _ in range(2):  # what was added, and what the fixture imported
+        engine_tags("undo", "--db", db)
+    assert "came with the engine" in engine_tags("undo", "--db", db, code=1)
