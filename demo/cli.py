@@ -76,7 +76,7 @@ def _run_all(options: Options) -> int:
         if not model.exists() and (code := convert([str(PROJECT), str(model)])):
             return code
         with embedded(pictures, db=folder / "library.db", port=options.port, model=model) as service:
-            summary = _run(model, pictures, folder / "ledger.db", service)
+            summary = _run(model, pictures, folder / "library.ledger.db", service)
             if summary is None:
                 return 1
             tags = _stored(folder / "library.db", pictures)

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -22,6 +23,7 @@ from tests.support.file_server import FileServer, Reply
 from tests.support.media_server import MediaServer
 from tests.support.pipelines import draw
 from tests.support.runs import ENGINE, command, start
+from tests.support.samba import Samba, missing
 from tests.support.seaweed import ADMIN, Seaweed, User, program
 
 pytestmark = [
@@ -254,6 +256,21 @@ def test_rights_that_are_taken_away(bucket: Seaweed, many: Path, tiny_model: Pat
         users_for_a_while(bucket, fewer, running, "AccessDenied")
 
     run_over(bucket, many, tiny_model, tmp_path / "s.db", trouble)
+
+
+def test_a_share_whose_server_is_killed_and_comes_back(many: Path, tiny_model: Path, tmp_path: Path) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    with Samba(tmp_path / "samba") as share, MediaServer(enumerate(names(many)[:1500], 1)) as server:
+        for name in names(many)[:1500]:
+            shutil.copyfile(many / name, share.files / name)
+        running = Run(command(server, tiny_model, share.mount, tmp_path / "s.db", "--read-timeout", "20"))
+        assert server.wait_until(lambda: bool(server.store), 60), running.said
+        share.kill()
+        running.wait_until_said("the storage root is not there", "the storage fails", "gives no answer")
+        share.start()
+        ledger = running.end()
+    assert (ledger["done"], ledger["failed"], ledger["pending"]) == (1500, 0, 0)
 
 
 PICTURES, FROM = 5000, 1000

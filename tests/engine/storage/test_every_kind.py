@@ -1,4 +1,4 @@
-"""What holds for a folder, an S3 server and a web server alike."""
+"""What holds for a folder, an S3 server, a web server and a mounted Samba share alike."""
 
 import threading
 import unicodedata
