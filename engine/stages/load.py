@@ -143,12 +143,12 @@ class Loader:
         if ticket.failed:
             return self._look_at(ticket, ticket.failed)
         while True:
-            away_before, asked = self._root.away, time.monotonic()
+            turns_before, asked = self._root.turns, time.monotonic()
             result = self._try_to_read(ticket)
             if result is None:
                 return False  # another thread has taken this one's place
             if isinstance(result, Unreadable):
-                if self._is_worth_another_try(ticket, result, away_before):
+                if self._is_worth_another_try(ticket, result, turns_before):
                     continue
                 return True
             self._storm.passed(asked)
@@ -216,7 +216,7 @@ class Loader:
     def _state(self, ticket: Ticket) -> FileState | None:
         return state_within(self._storage, ticket.media.storage_url, self._waits.silence)
 
-    def _is_worth_another_try(self, ticket: Ticket, error: Unreadable, away_before: int) -> bool:
+    def _is_worth_another_try(self, ticket: Ticket, error: Unreadable, turns_before: int) -> bool:
         """After a failed read: True to read again now; else the ticket is settled, or waits for its second chance."""
         if error.kind is Kind.TRANSIENT:
             self._troubled()
@@ -230,7 +230,7 @@ class Loader:
             # One failure for the moment says nothing of the root, and many are a storm.
             looks = ticket.last_chance or error.kind is not Kind.TRANSIENT
             if looks and self._root.wait_until_there(
-                away_before, error, ticket.media.storage_url, final=ticket.last_chance
+                turns_before, error, ticket.media.storage_url, final=ticket.last_chance
             ):
                 if self._stop.is_set():
                     raise Stopped

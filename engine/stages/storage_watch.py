@@ -35,22 +35,23 @@ class RootWatch:
         self._look: Future[None] | None = None  # one that has no answer yet
         self._good: str | None = None  # the key of a file that was read
         self._denied = 0  # reads, before any that succeeded
-        self.away = 0  # how often the root was away in this run
+        self.turns = 0  # how often the root went away, or came back
 
     def passed(self, key: str) -> None:
         """This file was read."""
         self._good = key
 
     def wait_until_there(self, seen: int, error: Unreadable, key: str, *, final: bool) -> bool:
-        """After a failed read of `key`: True if the root was away since, so that the read is worth another try.
+        """After a failed read of `key`: True if the root went away or came back since, so that the read is worth
+        another try.
 
-        `seen` is `away` as it was when the read began. With `final` the medium would now fail for good, so the root is
+        `seen` is `turns` as it was when the read began. With `final` the medium would now fail for good, so the root is
         looked at again; otherwise a look of the last `Waits.root_look` seconds will do.
         """
         failed = time.monotonic()
         with self._lock:
             self._denied += error.kind is Kind.DENIED
-            if self.away == seen and self._looked < (failed if final else failed - self._waits.root_look):
+            if self.turns == seen and self._looked < (failed if final else failed - self._waits.root_look):
                 self._looked = time.monotonic()
                 if error.kind is Kind.MISSING:
                     sample = None
@@ -60,7 +61,7 @@ class RootWatch:
                     sample = self._good
                 if (trouble := self._trouble(sample)) is not None:
                     self._wait(trouble, sample)
-            return self.away != seen
+            return self.turns != seen
 
     def _trouble(self, sample: str | None) -> StorageError | None:
         """Look, in a thread of its own: a look may hang, and then the same one is waited for again."""
@@ -79,12 +80,13 @@ class RootWatch:
         return None
 
     def _wait(self, trouble: StorageError, sample: str | None) -> None:
-        self.away += 1
+        self.turns += 1
         began, was_good = time.monotonic(), self._good is not None
         back = self._say_trouble(trouble)
         while not self._stop.event.wait(self._waits.root_away):
             now = self._trouble(sample)
             if now is None:
+                self.turns += 1  # for the reads that began while it was away, and wait for this lock since they failed
                 self._say(back)
                 return
             if now.kind is not trouble.kind and now.kind in (Kind.MISCONFIGURED, Kind.DENIED):
@@ -117,6 +119,7 @@ class StormWatch:
         self._lock = threading.Lock()  # held by the one who waits to try again
         self._count = threading.Lock()
         self._failures = self._successes = self._good = 0  # failures and good reads: since the other kind came
+        self._tries = 0  # of those who waited and tried again, one at a time, since a read succeeded
         self._since: float | None = None  # in a storm: when it began, or the last read that succeeded in it
         self._row_began = float("-inf")  # of failures, the latest one
 
@@ -135,7 +138,7 @@ class StormWatch:
             if asked < self._row_began:
                 return
             self._successes += 1
-            self._failures = 0
+            self._failures = self._tries = 0
             if self._since is None:
                 return
             self._good += 1
@@ -155,14 +158,15 @@ class StormWatch:
             if self._since is None and self._failures < self._in_a_row:
                 return False
             first, self._since = self._since is None, self._since or time.monotonic()
-            attempt, lasts = max(0, self._failures - self._in_a_row), time.monotonic() - self._since
+            lasts = time.monotonic() - self._since
         if lasts > self._waits.storm_longest:
             return False
         if first:
             self._say(f"the storage fails, read after read: reading pauses; nothing is marked as failed ({error})")
         with self._lock:
             if self._successes == seen:  # else it is over already
-                delay = max(self._waits.storm, self._backoff.delay(attempt, error.retry_after))
+                delay = max(self._waits.storm, self._backoff.delay(self._tries, error.retry_after))
+                self._tries += 1
                 self._stop.event.wait(delay)
         return True
 

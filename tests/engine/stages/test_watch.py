@@ -117,6 +117,15 @@ def test_another_reason_that_somebody_must_mend_is_said_too() -> None:
     ]
 
 
+def test_a_read_that_began_while_the_root_was_away_is_worth_another_try() -> None:
+    began: list[int] = []
+    watch = RootWatch(Root(False, False, True), Stop(), lambda _: began.append(watch.turns), QUICK)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
+    # It failed meanwhile, and waited for its turn to ask until the root was back.
+    assert watch.wait_until_there(began[0], MISSING, "2.png", final=True)
+    assert not watch.wait_until_there(watch.turns, MISSING, "3.png", final=True)
+
+
 def test_waiting_for_a_root_ends_with_the_run() -> None:
     stop = Stop()
     watch = RootWatch(Root(False), stop, lambda _: stop.set(), QUICK)
