@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 help:
 	@echo "make demo        the main job on rendered pictures (KEEP=1 leaves the page open)"
 	@echo "make test        lint, types, import rules, tests: no TensorFlow, browser, Java or GPU"
-	@echo "make test-full   adds what needs TensorFlow, Chromium and Java"
+	@echo "make test-full   adds what needs TensorFlow, Chromium and Java, or minutes"
 	@echo "make chaos       the long chaos test"
 
 .venv/.made:

@@ -14,6 +14,7 @@ from bench import pictures, readme
 from bench.compare import Given
 from bench.compare import compare as compare_all
 from bench.delivery import measure as measure_delivery
+from bench.devices import devices as compare_devices
 from bench.estimate import CATALOGUE, REALISTIC
 from bench.estimate import estimate as estimate_cards
 from bench.fit_speed import measure as measure_fit
@@ -70,7 +71,18 @@ def compare(
     folder: Annotated[Path | None, typer.Option("--pictures", help="A folder of pictures; else drawn ones.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many pictures to draw, 0.3 to 4 megapixels.")] = 24,
     precision: Annotated[list[str] | None, typer.Option(help="Rows of the engine; again for another.")] = None,
-    threshold: float = 0.5,
+    published: Annotated[
+        Path | None, typer.Option(help="Of a WD tagger: the folder with model.onnx, for the ways of its users.")
+    ] = None,
+    imgutils_python: Annotated[
+        str | None, typer.Option(help="An interpreter with dghs-imgutils, for its row with --published.")
+    ] = None,
+    deepdanbooru_onnx_python: Annotated[
+        str | None, typer.Option(help="An interpreter with deepdanbooru-onnx, for its row; models of 512 x 512.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="Least score of tags. Default: the family's.")
+    ] = None,
     latency: Annotated[float, typer.Option(help="Seconds that the API takes longer for every answer.")] = 0.0,
     device: Device = "auto",
     rounds: Rounds = 5,
@@ -79,16 +91,31 @@ def compare(
     output: Output = None,
     html: Html = None,
 ) -> None:
-    """The original's way, ONNX Runtime one picture at a time, and the engine."""
+    """The ways in which people tag today, and the engine: the same pictures and model, in turns."""
+    from bench.published import with_files  # needs onnx, which --help must not
+
     opened = open_model(model)
     if project:
         need_keras(keras_python)
-    with tempfile.TemporaryDirectory() as drawn:
+    with tempfile.TemporaryDirectory() as drawn, tempfile.TemporaryDirectory() as copies:
         if folder is None:
             folder = Path(drawn)
             pictures.write(folder, count, pictures.MIXED, png_every=6)
         precisions = precision or [opened.precision(None).name]
-        given = Given(project, model, precisions, folder, keras_python, device, threshold, latency)
+        given = Given(
+            project=project,
+            model=model,
+            precisions=precisions,
+            pictures=folder,
+            keras_python=keras_python,
+            device=device,
+            threshold=threshold,
+            latency_s=latency,
+            published=published,
+            imgutils_python=imgutils_python,
+            deepdanbooru_onnx_python=deepdanbooru_onnx_python,
+        )
+        given = with_files(given, opened, Path(copies))
         finish("compare", _titled(title, opened) | compare_all(given, rounds, progress), as_json, output, html)
 
 
@@ -111,6 +138,24 @@ def sweep(
         model, precision or list(opened.precisions), batch or [1, 2, 4, 8, 16, 32], rounds, device, seconds, progress
     )
     finish("sweep", _titled(title, opened) | result, as_json, output, html)
+
+
+@app.command()
+def devices(
+    model: Model,
+    count: Annotated[int, typer.Option(min=1, help="How many pictures to draw, 0.3 to 4 megapixels.")] = 24,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Of each session alone, after its warm-up.")] = 5.0,
+    threshold: float = 0.5,
+    rounds: Rounds = 5,
+    title: Title = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """ONNX Runtime and OpenVINO on this CPU: fp32, bf16 and int8, alone and from file to API."""
+    opened = open_model(model)
+    found = compare_devices(opened, count, rounds, seconds, threshold, progress)
+    finish("devices", _titled(title, opened) | found, as_json, output, html)
 
 
 @app.command()
@@ -171,6 +216,37 @@ def service(
     from bench.service import measure as measure_service  # needs the service, which --help must not
 
     finish("service", measure_service(of, times, progress), as_json, output, html)
+
+
+@app.command()
+def tags(
+    names: Annotated[int, typer.Option(min=1_000, help="Of the dictionary that is made up.")] = 400_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each kind of text is typed.")] = 200,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Suggestions from a dictionary of tags: how long they take, and what it takes of memory and time to start."""
+    from bench.tags import measure as measure_tags  # needs the service, which --help must not
+
+    finish("tags", measure_tags(names, times, progress), as_json, output, html)
+
+
+@app.command()
+def storage(
+    files: Annotated[int, typer.Option(min=1, help="That are made, and read again and again.")] = 500,
+    kb: Annotated[int, typer.Option(min=1, help="Thousands of bytes of a file.")] = 100,
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of each point.")] = 1.0,
+    smb: Annotated[Path | None, typer.Option(help="A folder of pictures on a mounted share, for a row of it.")] = None,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Files/s of a folder and of S3 by the number of readers, beside Python's open and obstore alone."""
+    from bench.storage import measure as measure_storage  # starts servers, which --help must not need
+
+    finish("storage", measure_storage(files, kb, rounds, seconds, smb, progress), as_json, output, html)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`engine bench compare`: the original's way, ONNX Runtime in the original's loop, and the engine.
+"""`engine bench compare`: the ways in which people tag today, and the engine.
 
 All of them tag the same pictures with the same model through the same kind of API, in turns.
 """
@@ -16,8 +16,16 @@ from bench.new_process import environment
 from bench.process import Watched, watch
 from bench.server import BULK, SEGMENT, SINGLE, TOKEN, Server, serving
 from bench.stats import figure
+from engine.families import family_of
+from engine.model.folder import open_model
 
 ORIGINAL, ONE_BY_ONE, ENGINE = "original", "onnx one by one", "engine"
+SINGLE_LOOP, BATCHES, IMGUTILS, DEEPDANBOORU_ONNX = (
+    "published loop",
+    "loader + batches",
+    "dghs-imgutils",
+    "deepdanbooru-onnx",
+)
 PER_ROUND = ("images_per_second", "seconds", "first_tag_seconds", "peak_rss_mb", "peak_vram_mb")
 
 
@@ -27,12 +35,17 @@ class Given:
 
     Attributes:
         project: the DeepDanbooru project folder, for the original; None leaves it out.
+        published: of a WD tagger, the folder that the model was made from.
         model: the model folder made from it.
         precisions: each is a row of the engine.
         pictures: a folder of pictures.
         keras_python: an interpreter with the extra `keras`.
+        imgutils_python: one with dghs-imgutils; None leaves it out.
+        imgutils_files: what it takes the model from.
+        deepdanbooru_onnx_python: one with deepdanbooru-onnx; None leaves it out.
+        deepdanbooru_onnx_files: what it takes the model from.
         device: the `--device` of all of them.
-        threshold: the least score of a tag.
+        threshold: the least score of a tag; None: as the family's users have it.
         latency_s: seconds that the API waits before each answer.
     """
 
@@ -42,8 +55,13 @@ class Given:
     pictures: Path
     keras_python: str = sys.executable
     device: str = "auto"
-    threshold: float = 0.5
+    threshold: float | None = None
     latency_s: float = 0.0
+    published: Path | None = None
+    imgutils_python: str | None = None
+    imgutils_files: Path = Path()
+    deepdanbooru_onnx_python: str | None = None
+    deepdanbooru_onnx_files: Path = Path()
 
 
 def compare(given: Given, rounds: int, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -58,11 +76,11 @@ def compare(given: Given, rounds: int, progress: Callable[[str], None] = lambda 
     for number in range(rounds):
         for name, command in contestants(given).items():
             progress(f"round {number + 1} of {rounds}: {name}")
-            taken.setdefault(name, []).append(_one(given, names, command))
+            taken.setdefault(name, []).append(one(given, names, command))
     reference = next(iter(taken.values()))[-1]["tags"]
     return {
         "images": len(names),
-        "threshold": given.threshold,
+        "threshold": given.threshold if given.threshold is not None else _usual(given),
         "api_latency_s": given.latency_s,
         "rounds": rounds,
         "rows": {name: _row(results, reference) for name, results in taken.items()},
@@ -72,10 +90,12 @@ def compare(given: Given, rounds: int, progress: Callable[[str], None] = lambda 
 
 def contestants(given: Given) -> dict[str, Callable[[Server, Path], list[str]]]:
     """Each row's command, for a server and a folder of its own."""
-    common = ["--storage", str(given.pictures), "--threshold", str(given.threshold), "--device", given.device]
+    common = ["--storage", str(given.pictures), "--device", given.device]
+    if given.threshold is not None:
+        common += ["--threshold", str(given.threshold)]
 
-    def script(python: str, module: str, folder: Path) -> Callable[[Server, Path], list[str]]:
-        return lambda server, _: [python, "-m", module, str(folder), "--api", server.url, *common]
+    def script(python: str, *words: str | Path) -> Callable[[Server, Path], list[str]]:
+        return lambda server, _: [python, "-m", *map(str, words), "--api", server.url, *common]
 
     def engine(precision: str) -> Callable[[Server, Path], list[str]]:
         start = python_command("-c", "from engine.cli import main; main()", "run", "--model", str(given.model))
@@ -83,8 +103,22 @@ def contestants(given: Given) -> dict[str, Callable[[Server, Path], list[str]]]:
         return lambda server, work: [*start, *own, *common, *_addresses(server), "--state", str(work / "ledger.db")]
 
     rows = {ORIGINAL: script(given.keras_python, "bench.original", given.project)} if given.project else {}
-    rows[ONE_BY_ONE] = script(sys.executable, "bench.one_by_one", given.model)
+    if given.published:
+        rows[SINGLE_LOOP] = script(sys.executable, "bench.others", "single", given.published)
+        rows[BATCHES] = script(sys.executable, "bench.others", "batches", given.published)
+    else:
+        rows[ONE_BY_ONE] = script(sys.executable, "bench.one_by_one", given.model)
+    if python := given.imgutils_python:
+        rows[IMGUTILS] = script(python, "bench.others", "imgutils", given.imgutils_files)
+    if python := given.deepdanbooru_onnx_python:
+        rows[DEEPDANBOORU_ONNX] = script(python, "bench.others", "deepdanbooru-onnx", given.deepdanbooru_onnx_files)
     return rows | {f"{ENGINE} {precision}": engine(precision) for precision in given.precisions}
+
+
+def _usual(given: Given) -> float | str:
+    model = open_model(given.model)
+    text = family_of(model.preprocessing).threshold(model.categories)
+    return float(text) if text.replace(".", "").isdecimal() else text
 
 
 def _addresses(server: Server) -> list[str]:
@@ -92,7 +126,7 @@ def _addresses(server: Server) -> list[str]:
     return [word for flag, path in paths.items() for word in (flag, server.url + path)]
 
 
-def _one(given: Given, names: Sequence[str], command: Callable[[Server, Path], list[str]]) -> dict[str, Any]:
+def one(given: Given, names: Sequence[str], command: Callable[[Server, Path], list[str]]) -> dict[str, Any]:
     """Run one contestant once. Its rate counts from its first request to its last tag, so its start is not in it."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

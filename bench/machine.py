@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "numpy",
     "opencv-python-headless",
     "simplejpeg",

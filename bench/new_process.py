@@ -55,6 +55,20 @@ def need_keras(python: str) -> None:
         )
 
 
+def need_package(python: str, package: str, flag: str) -> None:
+    """Raise `EngineError` unless this interpreter has a package of this name, and httpx. It is imported there."""
+    code = f"import httpx; from importlib.metadata import version; version({package!r})"
+    try:
+        subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, env=environment())  # noqa: S603 - the user's interpreter
+    except OSError as error:
+        raise EngineError(f"{flag} {python} does not run ({error}): name a Python interpreter") from None
+    except subprocess.CalledProcessError:
+        raise EngineError(
+            f"{flag} {python} lacks {package}, httpx or onnxruntime: make an environment of its own for it and "
+            f"`pip install {package} httpx onnxruntime` there"
+        ) from None
+
+
 def last_line(text: str) -> str:
     """The last line that is not blank: of a traceback, the error."""
     lines = [line for line in text.splitlines() if line.strip()]

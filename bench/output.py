@@ -1,7 +1,7 @@
 """Tables of a result for people, the same on the terminal and on the HTML page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -89,7 +89,7 @@ def _compare(result: Mapping[str, Any]) -> list[Rows]:
         for name, row in result["rows"].items()
     ]
     notes = [
-        f"{result['images']} pictures, threshold {result['threshold']:g}, "
+        f"{result['images']} pictures, threshold {result['threshold']}, "
         f"median of {result['rounds']} interleaved rounds and its spread. images/s from the first question to the API "
         "to the last tag; first tag from the start of the process; other tags: against the first row's.",
         *(f"images/s, {name}: {text(ratio)}" for name, ratio in result["ratios"].items()),
@@ -193,12 +193,83 @@ def _service(result: Mapping[str, Any]) -> list[Rows]:
     return [Rows(title, ("", "median, ms", "95th percentile, ms"), lines, notes)]
 
 
+def _tags(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [(name, f"{row['p50_ms']:g}", f"{row['p95_ms']:g}") for name, row in result["rows"].items()]
+    targets = result["targets"]
+    notes = [
+        f"Each typed {result['times']} times; target {targets['p95_ms']:g} ms. Ready {result['ready_s']:g} s after the "
+        f"start (target {targets['ready_s']:g}), with {result['peak_mb']:g} MB of memory at most (target "
+        f"{targets['peak_mb']:g}); the file has {result['file_mb']:g} MB. Import: {result['import_s']:g} s."
+    ]
+    title = f"Suggestions from a dictionary of {result['names']:,} names"
+    return [Rows(title, ("what is typed", "median, ms", "95th percentile, ms"), lines, notes)]
+
+
+def _devices(result: Mapping[str, Any]) -> list[Rows]:
+    columns = (
+        "",
+        "alone, images/s",
+        "from file to API",
+        "against the first",
+        "CPU s/image",
+        "start, s",
+        "peak RSS, MB",
+        "other tags",
+    )
+    lines = [
+        (
+            name,
+            text(row["alone"]),
+            text(row["from file to API"]),
+            _against(result["ratios"].get(name)),
+            text(row["cpu_seconds_an_image"]),
+            text(row["start_seconds"]),
+            text(row["peak_rss_mb"]),
+            f"{row['differences']['tags']:,} of {row['differences']['of']:,}",
+        )
+        for name, row in result["rows"].items()
+    ]
+    notes = [
+        f"{result['images']} pictures, batches of {result['batch']}, threshold {result['threshold']:g}, median of "
+        f"{result['rounds']} interleaved rounds and its spread. Against the first row: alone, "
+        "from file to API, by CPU time.",
+        *(
+            f"{name}: wanted {check['target']:g} x, measured {text(check['value'])}: {check['verdict']}"
+            for name, check in result["checks"].items()
+        ),
+    ]
+    return [Rows(result["title"], columns, lines, notes)]
+
+
+def _against(ratios: Mapping[str, Any] | None) -> str:
+    return " / ".join(f"x {number(found['median'])}" for found in ratios.values()) if ratios else ""
+
+
+def _storage(result: Mapping[str, Any]) -> list[Rows]:
+    found = []
+    for place in dict.fromkeys(row["place"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["place"] == place]
+        lines = [(str(row["readers"]), text(row["engine"]), text(row["alone"]), text(row["ratio"])) for row in rows]
+        columns = ("readers", "engine, files/s", f"{rows[0]['library']} alone, files/s", "ratio")
+        found.append(Rows(place, columns, lines))
+    notes = [
+        f"{result['files']} files of {result['kb']} kB, read again and again for {result['seconds']:g} s a point; "
+        f"median of {result['rounds']} interleaved rounds and its spread. 20 ms: an open of a file, or a request, "
+        "takes so much longer.",
+        *result["skipped"],
+    ]
+    return [*found[:-1], replace(found[-1], notes=notes)]
+
+
 _TABLES = {
     "compare": _compare,
+    "devices": _devices,
     "sweep": _sweep,
     "pipeline": _pipeline,
     "estimate": _estimate,
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "tags": _tags,
+    "storage": _storage,
 }

@@ -66,6 +66,19 @@ def _compare(result: Mapping[str, Any]) -> list[Figure]:
     return [figure, _memory({name: row["rss"] for name, row in rows.items()}, "Memory over a run, start included")]
 
 
+def _devices(result: Mapping[str, Any]) -> list[Figure]:
+    rows = result["rows"]
+    figure, parts = _figure(1, 2, height=0.6 + 0.55 * len(rows))
+    for axes, key in zip(parts, ("alone", "from file to API"), strict=True):
+        values = [row[key]["median"] for row in rows.values()]
+        bars = axes.barh(list(rows), values, color=COLOURS[0], height=0.6)
+        axes.invert_yaxis()
+        axes.set(title=key, xlabel="images/s")
+        axes.grid(visible=False, axis="y")
+        axes.bar_label(bars, fmt="{:,.3g}", label_type="center", color="white", fontweight="bold")
+    return [figure]
+
+
 def _sweep(result: Mapping[str, Any]) -> list[Figure]:
     figure, (rate, latency, memory) = _figure(1, 3, height=3.2)
     precisions = sorted({row["precision"] for row in result["rows"] if "failed" not in row})
@@ -181,18 +194,54 @@ def _delivery(result: Mapping[str, Any]) -> list[Figure]:
 
 
 def _service(result: Mapping[str, Any]) -> list[Figure]:
+    title = f"Searches among {result['pictures']:,} pictures"
+    return _latencies(title, "median_ms", result["rows"], result["target_ms"])
+
+
+def _tags(result: Mapping[str, Any]) -> list[Figure]:
+    return _latencies(
+        f"Suggestions of {result['names']:,} names", "p50_ms", result["rows"], result["targets"]["p95_ms"]
+    )
+
+
+def _latencies(title: str, median: str, rows: Mapping[str, Any], target: float | None) -> list[Figure]:
     figure, (axes,) = _figure(1, 1, height=3.0)
-    rows = result["rows"]
     axes.barh(
         list(rows), [row["p95_ms"] for row in rows.values()], color=COLOURS[1], height=0.6, label="slowest 5 % from"
     )
-    axes.barh(list(rows), [row["median_ms"] for row in rows.values()], color=COLOURS[0], height=0.6, label="median")
-    if result["target_ms"]:
-        axes.axvline(result["target_ms"], color=COLOURS[2], linestyle="--", label="target")
+    axes.barh(list(rows), [row[median] for row in rows.values()], color=COLOURS[0], height=0.6, label="median")
+    if target:
+        axes.axvline(target, color=COLOURS[2], linestyle="--", label="target")
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="lower right")
-    axes.set(title=f"Searches among {result['pictures']:,} pictures", xlabel="ms")
+    axes.set(title=title, xlabel="ms")
     axes.grid(visible=False, axis="y")
+    return [figure]
+
+
+def _storage(result: Mapping[str, Any]) -> list[Figure]:
+    places = list(dict.fromkeys(row["place"] for row in result["rows"]))
+    height = (len(places) + 1) // 2
+    figure, axes = _figure(height, 2, height=2.9 * height)
+    for place, each in zip(places, axes, strict=False):
+        rows = [row for row in result["rows"] if row["place"] == place]
+        readers = [row["readers"] for row in rows]
+        for side, label, colour in (("engine", "engine", COLOURS[0]), ("alone", rows[0]["library"], COLOURS[1])):
+            each.plot(readers, [row[side]["median"] for row in rows], "o-", color=colour, label=label, markersize=4)
+            each.fill_between(
+                readers,
+                [row[side]["low"] for row in rows],
+                [row[side]["high"] for row in rows],
+                color=colour,
+                alpha=0.2,
+            )
+        each.set_xscale("log", base=2)
+        each.set_xticks(readers, [str(number) for number in readers])
+        each.set_ylim(bottom=0)
+        each.set(title=place, xlabel="readers", ylabel="files/s")
+        each.legend(frameon=False)
+    for unused in axes[len(places) :]:
+        unused.set_visible(False)
     return [figure]
 
 
@@ -210,10 +259,13 @@ def _svg(figure: Figure) -> str:
 
 _PLOTS = {
     "compare": _compare,
+    "devices": _devices,
     "sweep": _sweep,
     "pipeline": _pipeline,
     "estimate": _estimate,
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "tags": _tags,
+    "storage": _storage,
 }

@@ -88,8 +88,24 @@ def _fit(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", _measured_on(result)])
 
 
+def _storage(result: Mapping[str, Any]) -> str:
+    """One line for each place: the engine's files/s by readers, and beside the library alone."""
+    readers = result["readers"]
+    counts = " | ".join(f"{count} reader{'s' * (count > 1)}" for count in readers)
+    lines = [
+        f"| files/s, files of {result['kb']} kB | {counts} | beside |",
+        f"| --- |{' ---: |' * len(readers)} --- |",
+    ]
+    for place in dict.fromkeys(row["place"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["place"] == place]
+        cells = [f"{number(row['engine']['median'])} (x {number(row['ratio']['median'])})" for row in rows]
+        lines.append(f"| {place} | {' | '.join(cells)} | {rows[0]['library']} |")
+    lines += ["", "In brackets: times the files/s of what stands beside, in turns in the same process."]
+    return "\n".join([*lines, "", _measured_on(result)])
+
+
 def _measured_on(result: Mapping[str, Any]) -> str:
     return f"Measured on {machine_line(result)}."
 
 
-_PARTS = {"compare": _compare, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit}
+_PARTS = {"compare": _compare, "pipeline": _pipeline, "estimate": _estimate, "fit": _fit, "storage": _storage}

@@ -79,14 +79,16 @@ def point(model: str, precision: str, batch: int, device: str, seconds: float) -
     session.run(pixels)
     started = time.perf_counter() - began
     took: list[float] = []
-    first = time.perf_counter()
+    first, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - first < seconds or len(took) < FEWEST:
         began = time.perf_counter()
         session.run(pixels)
         took.append(time.perf_counter() - began)
+    cpu = time.process_time() - cpu
     return {
         "device": session.device,
         "images_per_second": batch * len(took) / sum(took),
+        "cpu_seconds_an_image": cpu / (batch * len(took)),
         "latency_ms": 1000 * statistics.median(took),
         "start_seconds": started,
         "peak_rss_mb": peak_rss_mb(),

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
+from convert.errors import ConvertError
 from convert.fetch import download
 from convert.keras.project import tags_sha256
 from convert.model_folder import DTYPE
@@ -27,6 +28,7 @@ from convert.pictures import CALIBRATE_COUNT, Progress
 from convert.releases import OFFICIAL, OFFICIAL_ADDRESS
 from convert.taggers.source import TaggerOptions, is_tagger
 from engine.errors import EngineError
+from engine.model.folder import MANIFEST
 
 if TYPE_CHECKING:  # what needs h5py and onnx is imported when it is used, so that --help needs neither
     from convert.conversion import Conversion
@@ -111,7 +113,10 @@ def _convert(
         Path | None, typer.Option("--verify", metavar="FOLDER", help="Compare with the original on these pictures.")
     ] = None,
     verify_count: Annotated[int, typer.Option(min=1, help="How many of them.")] = COUNT,
-    threshold: _Threshold = THRESHOLD,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="For --verify: from which score on a tag counts. [default: 0.5]"),
+    ] = None,
     tags: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The tags of a Keras or ONNX file: one a line, or CSV.")
     ] = None,
@@ -148,7 +153,15 @@ def _convert(
         raise typer.BadParameter("only --precision int8 is calibrated", param_hint="--calibrate")
     if verify_folder and not verify_folder.is_dir():  # said now, not when the conversion is done
         raise typer.BadParameter(f"{verify_folder} is no folder", param_hint="--verify")
+    if threshold is not None and not verify_folder:
+        raise typer.BadParameter(
+            "it is for the comparison of --verify; which tags count is said to `engine run`", param_hint="--threshold"
+        )
     options = TaggerOptions(tags, layout, colour, value_range, pad, interpolation, logits or None, size)
+    if (project_dir / MANIFEST).is_file():
+        raise ConvertError(f"{project_dir} is a model folder already: give it to `engine run --model`.")
+    if tags and not tags.is_file():
+        raise ConvertError(f"there is no file {tags}: --tags names the list of the model's tags, one a line, or CSV.")
     tagger = is_tagger(project_dir)
     if options.given and not tagger:
         raise typer.BadParameter("only an ONNX tagger takes it", param_hint=options.given[0])
@@ -160,7 +173,7 @@ def _convert(
         )
     print(_summary(made, model_dir, time.perf_counter() - started), flush=True)
     if verify_folder:
-        _compare(model_dir, verify_folder, verify_count, threshold, project_dir)
+        _compare(model_dir, verify_folder, verify_count, THRESHOLD if threshold is None else threshold, project_dir)
 
 
 @_verify_app.command()
@@ -242,10 +255,11 @@ def _summary(made: "Conversion", model_dir: Path, seconds: float) -> str:
     elif made.rows.dtype != DTYPE:
         kept = f"pixels stay {made.rows.dtype}, as in the folder's other files: --overwrite takes {DTYPE}, more exact\n"
     parts = "layers" if made.difference is None else "nodes"
+    found = "" if made.features else "no features: similar pictures cannot be found with this model\n"
     return (
         f"{project.model.name}: {made.layers:,} {parts}, {made.parameters:,} parameters, "
         f"{cost}{project.width}x{project.height} pixels, {len(project.tags):,} tags\n"
-        f"{files}\n{fitted}{kept}{checked}written to {model_dir} in {seconds:.1f} s"
+        f"{files}\n{fitted}{kept}{checked}{found}written to {model_dir} in {seconds:.1f} s"
     )
 
 

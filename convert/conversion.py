@@ -38,6 +38,7 @@ class Conversion:
         calibration: how int8 was fitted, as the manifest has it; None if int8 was not made.
         rows: what the model takes.
         difference: of an ONNX tagger, how far a score was from the original's at most.
+        features: how long a picture's feature vector is in the files written; None if they give none.
     """
 
     project: Project
@@ -48,6 +49,7 @@ class Conversion:
     calibration: dict[str, Any] | None
     rows: Preprocessing
     difference: float | None = None
+    features: int | None = None
 
 
 def convert(
@@ -93,7 +95,7 @@ def convert(
             note_features(manifest, made.features, sizes)
             finish(folder, manifest, project)
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
-    return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration, rows)
+    return Conversion(project, sizes, made.layers, made.parameters, made.gflop, calibration, rows, None, made.features)
 
 
 def convert_tagger(
@@ -130,7 +132,7 @@ def convert_tagger(
     with staged(model_dir, keep=not overwrite) as folder:
         target = folder / "model.fp32.onnx"
         opset, nodes = graph.model.opset_import[0].version, len(graph.model.graph.node)
-        write_wrapped(graph, output, rows, source.traits, len(project.tags), target)
+        features = write_wrapped(graph, output, rows, source.traits, len(project.tags), target)
         del graph.model  # the weights: what follows loads them twice
         data = {(name := data_name(target, i)): sha256_of(target.with_name(name)) for i in range(len(graph.data))}
         difference = check(source, output, target, rows)
@@ -140,9 +142,10 @@ def convert_tagger(
         sizes = {"fp32": sum((folder / name).stat().st_size for name in (target.name, *data))}
         if pictures:
             sizes[INT8] = _write_int8(folder, manifest, pictures, progress)
+        note_features(manifest, features, sizes)
         finish(folder, manifest, project)
     calibration = manifest["precisions"][INT8]["calibration"] if pictures else None
-    return Conversion(project, sizes, nodes, graph.parameters, None, calibration, rows, difference)
+    return Conversion(project, sizes, nodes, graph.parameters, None, calibration, rows, difference, features)
 
 
 def _as_project(source: Source, rows: Preprocessing) -> Project:

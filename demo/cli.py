@@ -1,6 +1,5 @@
 """`engine demo`: renders pictures, tags them over HTTP as the engine does, and compares the tags with the true ones."""
 
-import argparse
 import json
 import os
 import shutil
@@ -9,8 +8,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import typer
+from typer.main import get_command
 
 from convert.cli import main as convert
 from demo.render import Truth, render
@@ -20,12 +25,48 @@ from service.cli import export_main as export
 if TYPE_CHECKING:  # needs the extra service, which --help must not
     from service.embedded import Running
 
+NAMES = ("长发", "ロングヘア", "long_hair")
+"""One tag, as three people look for it."""
 PROJECT = Path(__file__).parent / "model"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Render, convert, serve, run, compare. Returns the process's exit code: 0 when every step did what it should."""
-    options = _options(argv)
+    """`engine demo`. Returns the process's exit code: 0 when every step did what it should."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_demo)
+    try:
+        get_command(app).main(args=argv, prog_name="engine demo")
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    return 0
+
+
+def _demo(
+    pictures: Annotated[int, typer.Option(min=1, help="How many to render.")] = 300,
+    seed: Annotated[int, typer.Option(help="Another one renders other pictures.")] = 7,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the service; 0 takes a free one.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep everything here. [default: a temporary folder]", show_default=False)
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the page open until Ctrl-C.")] = False,
+) -> None:
+    """Render pictures, tag them over HTTP as the engine does, and compare the tags with the true ones."""
+    raise typer.Exit(_run_all(Options(pictures, seed, port, folder, keep)))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command was told."""
+
+    pictures: int
+    seed: int
+    port: int
+    folder: Path | None
+    keep: bool
+
+
+def _run_all(options: Options) -> int:
+    """Render, convert, serve, run, compare."""
     from service.embedded import embedded
 
     folder = options.folder or Path(tempfile.mkdtemp(prefix="engine-demo-"))
@@ -35,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         if not model.exists() and (code := convert([str(PROJECT), str(model)])):
             return code
         with embedded(pictures, db=folder / "library.db", port=options.port, model=model) as service:
-            summary = _run(model, pictures, folder / "ledger.db", service)
+            summary = _run(model, pictures, folder / "library.ledger.db", service)
             if summary is None:
                 return 1
             tags = _stored(folder / "library.db", pictures)
@@ -48,16 +89,6 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if options.folder is None and not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="engine demo", description=__doc__)
-    parser.add_argument("--pictures", type=int, default=300, help="how many to render (300)")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--port", type=int, default=0, help="of the service; any free one by default")
-    parser.add_argument("--folder", type=Path, help="keep everything here; a temporary folder by default")
-    parser.add_argument("--keep", action="store_true", help="leave the page open until Ctrl-C")
-    return parser.parse_args(argv)
 
 
 def _render(pictures: Path, count: int, seed: int) -> list[Truth]:
@@ -97,7 +128,17 @@ def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list
     print(f"\n  images/s        {summary['images_per_second']:.1f}")
     print(f"  bottleneck      {summary['bottleneck']}")
     print(f"  records posted  {summary['records']:,} in {summary['requests']:,} requests")
+    found = {name: _found(service, name) for name in NAMES}
+    same = "the same" if len({tuple(ids) for ids in found.values()}) == 1 else "different"
+    print(f"  search          {', '.join(NAMES)} find {same} {len(found[NAMES[0]])} pictures on the page")
     print(f"  F1 of the tags  {score:.3f} against the truth, on {len(truth)} pictures the model never saw")
+
+
+def _found(service: "Running", name: str) -> list[int]:
+    """The pictures that a search on the service's page finds."""
+    query = urlencode({"q": name, "limit": 200})
+    with urlopen(f"{service.url}/search?{query}", timeout=30) as answer:  # noqa: S310 - our own service
+        return [picture["id"] for picture in json.load(answer)["pictures"]]
 
 
 def _wait(service: "Running") -> None:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from engine.thresholds import normal
 
-DeviceName = Literal["cuda", "cpu"]
-"""The devices that a model can run on, in the order in which `auto` tries them.
+DeviceName = Literal["cuda", "tensorrt", "directml", "coreml", "openvino", "openvino-gpu", "openvino-npu", "cpu"]
+"""The devices that a model can run on. `auto` tries them in this order, and leaves out those that must be asked for.
 
-This table is the only one: each name is a module in engine/model/devices, and a value of --device.
+This table is the only one: each name is a module in engine/model/devices, with `_` for `-`, and a value of --device.
 """
 MB = 10**6
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -79,21 +79,25 @@ class RunConfig(BaseModel):
     )
 
     # The flow. Reads wait for the network, so there are more of them than cores.
-    read_threads: int = Field(8, ge=1, le=256, description="Files read at once: hides a NAS's latency.")
+    read_threads: int | None = Field(
+        None, ge=1, le=256, description="Files read at once. Default: as many as pay, by itself."
+    )
     decode_threads: int | None = Field(
         None, ge=1, le=256, description="Threads that decode and fit. Default: the cores."
     )
-    read_ahead: Size = Field(256 * MB, description="Bytes of read files waiting to be decoded, at most.")
+    read_ahead: Size = Field(256 * MB, description="Bytes of files that are read or wait to be decoded, at most.")
     read_timeout: float = Field(120.0, gt=0, description="Seconds without progress after which a read is given up.")
     max_file_size: Size = Field(256 * MB, description="Larger files fail unread.")
     max_pixels: Size = Field(100 * MB, description="Larger pictures fail undecoded: 300 MB of RGB at the default.")
     max_failures: str | None = Field(
-        "50%", pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share such as 20%."
+        "50%", pattern=r"^\d+(\.\d+)?%?$", description="Stop when more media fail: a count, or a share (20%)."
     )
 
     # The session.
     device: Literal["auto", DeviceName] = Field("auto", description="Where the model runs.")
-    precision: Literal["fp32", "fp16", "int8"] | None = Field(None, description="Which precision. Default fp32.")
+    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = Field(
+        None, description="Which precision. Default fp32."
+    )
     batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a batch. Default: by device and memory.")
     vram_limit: Size | None = Field(None, description="VRAM the session may take, for example 1.5G.")
     intra_op_threads: int | None = Field(None, ge=1, description="CPU threads of the model. Default: the cores.")
@@ -145,10 +149,13 @@ class Waits:
             download ends; behind the cursor only a full sweep finds them.
         partial_batch: how long a partial batch waits for the source, with nothing on its way: long against the
             hand-over between two threads, short against a batch on any device.
+        slow_read: how long the rows of a partial batch wait for the next one, which is on its way.
         root_look: a look at the storage root serves all reads that fail within this time.
         root_away: how often a storage root that is away is looked for.
         storm: a storage that fails read after read is asked at most once in this time.
         storm_longest: after so long without any read that succeeds, the files are taken for broken.
+        silence: how long a storage may answer nothing at all before it is asked whether it hangs as a whole; then it
+            has 0.3 of this time to answer. Also how long a look at its root or at a file's state may take.
         memory: how long a picture for which memory was short waits before each further try.
     """
 
@@ -157,10 +164,12 @@ class Waits:
     second_chance: float = 5.0
     full_sweep: float = 3600.0
     partial_batch: float = 0.05
+    slow_read: float = 2.0
     root_look: float = 0.5
     root_away: float = 5.0
     storm: float = 1.0
     storm_longest: float = 900.0
+    silence: float = 10.0
     memory: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)
 
 

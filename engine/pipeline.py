@@ -24,14 +24,15 @@ from engine.errors import EngineError
 from engine.families.family import Family, Select
 from engine.flow.channels import Channel, Meter, Stop
 from engine.flow.stage import Stage
-from engine.machine import cores
+from engine.machine import cores, return_large_blocks
 from engine.model.session import Session
 from engine.report.time_left import Standing
 from engine.sink import Sink
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
 from engine.stages.infer import Inference, Scored
-from engine.stages.load import Loaded, Loader, weight
+from engine.stages.load import Loader
+from engine.stages.readers import FIRST, MOST
 from engine.stages.source import Admission, Catalogue, Source
 from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import InFlight, OutcomeStore, Ticket
@@ -89,8 +90,7 @@ class Pipeline:
             taken=in_outbox,
         )
         self.tally = in_flight.tally
-        todo: Channel[Ticket] = Channel(4 * rows + config.read_threads, stop)
-        loaded: Channel[Loaded] = Channel(config.read_ahead, stop, weight)
+        todo: Channel[Ticket] = Channel(4 * rows + (config.read_threads or MOST), stop)
         batcher = Batcher(
             rows,
             shape,
@@ -98,6 +98,7 @@ class Pipeline:
             stop,
             buffers=2 + config.submitters,
             partial_wait_s=waits.partial_batch,
+            slow_read_s=waits.slow_read,
         )
         scored: Channel[Scored] = Channel(4, stop)
 
@@ -113,16 +114,15 @@ class Pipeline:
             say=say,
         )
         # A storage's client that keeps the time itself comes first: it can say more than that there was no answer.
-        self._reads = ReadWatch(1.25 * config.read_timeout, most_given_up=4 * config.read_threads)
-        loader = Loader(
+        usual_readers = config.read_threads or FIRST
+        self._loader = loader = Loader(
             storage=parts.storage,
             family=parts.family,
             todo=todo,
-            loaded=loaded,
             batcher=batcher,
-            reads=self._reads,
-            root=RootWatch(parts.storage, stop, say, waits),
-            storm=StormWatch(max(4, config.read_threads), stop, say, waits),
+            reads=ReadWatch(1.25 * config.read_timeout, 4 * usual_readers, parts.storage, say, waits),
+            root=RootWatch(parts.storage, stop, say, waits, many=max(4, usual_readers)),
+            storm=StormWatch(max(4, usual_readers), stop, say, waits),
             config=config,
             stop=stop,
             say=say,
@@ -140,7 +140,7 @@ class Pipeline:
             features=parts.features,
         )
 
-        self._reading = Stage(loader.reading, config.read_threads, loader.read, stop, at_end=loaded.close)
+        self._reading = Stage(loader.reading, loader.most, loader.read, stop, at_end=loader.loaded.close)
         self._stages = [
             Stage(source.meter, 1, source.run, stop, at_end=source.close),
             self._reading,
@@ -160,6 +160,7 @@ class Pipeline:
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run all stages; call `tick` a few times a second. Raises what stopped the run, if anything did."""
+        return_large_blocks()
         for sink in self._sinks:
             sink.start()
         for stage in self._stages:
@@ -177,6 +178,7 @@ class Pipeline:
         ended = False
         while not ended:
             ended = all(part.join(self._waits.tick) for part in parts)
+            self._loader.adapt()
             for meter in self.meters:
                 meter.look()
             tick()
@@ -193,6 +195,5 @@ class Pipeline:
 
     def _check(self) -> None:
         """What only a look from outside can see: reads that hang, and media that a stage forgot."""
-        for ticket in self._reads.give_up(replace=self._reading.replace):
-            ticket.fail("the storage gave no answer in time (--read-timeout)")
+        self._loader.give_up(replace=self._reading.replace)
         self.in_flight.check()

@@ -34,7 +34,7 @@ class Sink(Protocol):
         ...
 
     def figures(self) -> Mapping[str, int]:
-        """What it did in this run, by the names of `Tally`: done, rejected, records, refused, requests."""
+        """What it did in this run, by the names of `Tally`: records, refused, requests. The ledger counts the media."""
         ...
 
     def start(self) -> None:

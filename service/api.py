@@ -25,6 +25,8 @@ _Id = (
 
 
 _Key = Annotated[str | None, Header(max_length=255, description="storing is idempotent: a server need not keep it")]
+_REASONS = {"model_attributes_type": "this must be a JSON object, sent as application/json"}
+"""Where what pydantic says is not plain enough: the kind of its error, and what is said instead."""
 _UNKNOWN = "no such mediaId in the catalogue"
 
 
@@ -165,13 +167,21 @@ def answer_errors_in_sentences(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         problems = error.errors()
-        where = ".".join(str(part) for part in problems[0]["loc"])
+        first = problems[0]
+        where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("constrained-"))
+        reason = _REASONS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return JSONResponse({"error": f"{where}: {problems[0]['msg']}{more}"}, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return JSONResponse({"error": f"{where}: {reason}{more}"}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @app.exception_handler(StarletteHTTPException)
     def refused(_request: Request, error: StarletteHTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    def failed(_request: Request, error: Exception) -> JSONResponse:
+        # What goes wrong here is a bug; the server writes the traceback to its log.
+        sentence = f"the service has a bug ({type(error).__name__}): its log says more"
+        return JSONResponse({"error": sentence}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     @app.exception_handler(OperationalError)
     def database_away(_request: Request, error: OperationalError) -> JSONResponse:

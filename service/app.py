@@ -7,12 +7,15 @@ from fastapi import FastAPI
 
 from service.api import answer_errors_in_sentences, media_api
 from service.catalogue import Catalogue
+from service.dictionary import Dictionary
 from service.edits import edits, page_edits
 from service.guard import Access, Guard
 from service.pages import pages
 from service.search.find import Search
+from service.search_calls import search_calls
 from service.similar import Similar
 from service.store import Store
+from service.tag_calls import tag_calls
 from service.tagging import PictureTagger, tagging
 from service.thumbs import Thumbnails
 from service.verdicts import Verdicts
@@ -24,6 +27,7 @@ def build_app(
     store: Store,
     verdicts: Verdicts,
     similar: Similar,
+    dictionary: Dictionary,
     thumbnails: Thumbnails,
     *,
     access: Access,
@@ -39,6 +43,8 @@ def build_app(
     app.include_router(media_api(catalogue, store))
     app.include_router(edits(verdicts, search))
     app.include_router(page_edits(verdicts, search))
+    app.include_router(search_calls(search))
+    app.include_router(tag_calls(dictionary))
     app.include_router(tagging(tagger, categories, similar, catalogue))
     app.include_router(pages(search, catalogue, thumbnails))
     answer_errors_in_sentences(app)

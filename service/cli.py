@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TextIO, TypeVar
 
@@ -15,7 +16,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.main import get_command
 
+from engine.errors import ConfigError
 from engine.files import replacing
+from engine.output.wording import read_wording
 from service.errors import ServiceError
 from service.formats import Format, Order
 from service.token import kept_token, read_token
@@ -85,7 +88,7 @@ def _run(command: Callable[..., None], name: str, argv: list[str], engine: Engin
     app.command(context_settings=settings)(command)
     try:
         get_command(app).main(args=argv, prog_name=name, obj=engine)
-    except ServiceError as error:
+    except (ServiceError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except SystemExit as left:
@@ -183,6 +186,10 @@ def _export(
     blacklist: Annotated[
         Path | None, typer.Option(help="A file of tags to leave out, one a line.", show_default=False)
     ] = None,
+    replace: Annotated[
+        Path | None,
+        typer.Option(help="A file of tags to write in other words, a line each: tag,words.", show_default=False),
+    ] = None,
     max_tags: Annotated[
         int | None, typer.Option(min=1, help="The most tags of a picture, the best ones.", show_default=False)
     ] = None,
@@ -209,8 +216,7 @@ def _export(
         raise ServiceError("--no-underscores is for --format txt: jsonl and csv hold the tags as they are")
     selection = export.Selection(
         threshold=threshold,
-        categories=frozenset(category or ()),
-        blacklist=export.read_blacklist(blacklist) if blacklist else frozenset(),
+        wording=read_wording(blacklist, replace, underscores=underscores),
         ratings=not txt if ratings is None else ratings,
         maximum=max_tags,
         order=order,
@@ -219,14 +225,12 @@ def _export(
     if not file.is_file():
         raise ServiceError(f"no tags are kept for {library} yet: tag it with engine run --library first")
     with closing(Database(file)) as database:
-        export.check_categories(database, selection.categories)
-        pictures = _watched(export.tagged(database, selection))
+        known = export.known_categories(database, category or ())
+        pictures = _watched(export.tagged(database, replaced(selection, categories=known)))
         if txt:
             if output:
                 raise ServiceError("--output has no meaning for --format txt: each .txt goes beside its picture")
-            _say_written(
-                export.write_txt(pictures, Catalogue(database, library), overwrite=overwrite, underscores=underscores)
-            )
+            _say_written(export.write_txt(pictures, Catalogue(database, library), overwrite=overwrite))
             return
         count = 0
         write = export.write_jsonl if format is Format.JSONL else export.write_csv

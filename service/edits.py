@@ -8,7 +8,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field, StrictInt, StringConstraints, model_validator
 
 from service.guard import PAGE
-from service.search.find import Search
+from service.search.find import MistakenQuery, Search
 from service.search.query import MAX_LENGTH
 from service.threads import own_threads
 from service.verdicts import MAX_TAGS, Edited, EditError, Verdicts
@@ -43,6 +43,8 @@ class EditRequest(BaseModel):
     def one_of_both(self) -> "EditRequest":
         if (self.pictures is None) == (self.query is None):
             raise ValueError("give either pictures or a query")
+        if self.query is not None and not self.query.strip():
+            raise ValueError("an empty query finds every picture of the library: where that is meant, write `id:0..`")
         return self
 
 
@@ -94,8 +96,8 @@ def _add(api: APIRouter, prefix: str, verdicts: Verdicts, search: Search) -> Non
     @api.post(f"{prefix}/edits", responses={422: {"description": "what cannot be said, or neither pictures nor query"}})
     def edit(request: EditRequest) -> EditAnswer:
         """Says of many pictures at once that they have tags, or not. What people say stands before what models say."""
-        media_ids = request.pictures if request.query is None else search.ids(request.query, request.lang)
         try:
+            media_ids = request.pictures if request.query is None else search.ids(request.query, request.lang)
             done = verdicts.edit(
                 media_ids or [],
                 who=request.who,
@@ -104,7 +106,7 @@ def _add(api: APIRouter, prefix: str, verdicts: Verdicts, search: Search) -> Non
                 clear=request.clear,
                 dry_run=request.dryRun,
             )
-        except EditError as error:
+        except (EditError, MistakenQuery) as error:
             raise HTTPException(422, str(error)) from None
         return _answer(done)
 

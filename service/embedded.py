@@ -13,11 +13,12 @@ from engine.model.folder import open_model
 from service.app import build_app
 from service.catalogue import SETTLE_SECONDS, Catalogue
 from service.database import Database
+from service.dictionary import Dictionary, DictionaryError, beside
 from service.errors import ServiceError
 from service.guard import Access, is_loopback
 from service.libraries import database_of
+from service.names import DictionaryNames
 from service.search.find import Search
-from service.search.names import Keys
 from service.server import bind, serving, urls
 from service.similar import Similar
 from service.store import Store
@@ -91,17 +92,19 @@ def embedded(
         closing(Database(database_of(library, db))) as database,
         closing(Thumbnails(database.path.with_suffix(".thumbs.db"))) as thumbnails,
         closing(Similar(database.path)) as similar,
+        _dictionary(database.path) as dictionary,
     ):
         catalogue = Catalogue(database, library)
         pictures = catalogue.scan()
         store = Store(database, categories)
-        search = Search(database, Keys(), similar.neighbours)
+        search = Search(database, DictionaryNames(dictionary), similar.neighbours)
         app = build_app(
             search,
             catalogue,
             store,
             Verdicts(database, store),
             similar,
+            dictionary,
             thumbnails,
             access=access,
             tagger=tagger,
@@ -125,6 +128,14 @@ def embedded(
                 identity=database.identity,
                 pictures=pictures,
             )
+
+
+def _dictionary(database: Path) -> Dictionary:
+    """The library's own, which begins as the shipped one."""
+    try:
+        return Dictionary.open(beside(database))
+    except DictionaryError as error:
+        raise ServiceError(str(error)) from error
 
 
 def _categories(model: Path) -> dict[str, str]:

@@ -2,14 +2,15 @@
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import NamedTuple, TextIO
 
 from sqlalchemy import select
 
+from engine.output.beside import Sidecars, Unwritten
+from engine.output.template import SEPARATOR
+from engine.output.wording import Tag, Wording
 from service.catalogue import Catalogue
 from service.database import Database, media, tag
 from service.errors import ServiceError
@@ -17,17 +18,7 @@ from service.formats import Order
 from service.search.said import tags_of
 
 _CATEGORIES = {"Character": 0, "General": 1, "System": 3}
-_RATING = "rating:"
 _AT_ONCE = 500  # pictures whose tags are read together
-_WORD = re.compile(r"[^\W_]{2}")  # what a kaomoji (^_^, o_o, (o)_(o)) does not hold
-
-
-class Tag(NamedTuple):
-    """One tag of a picture; score in 0..1."""
-
-    key: str
-    score: float
-    category: str
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,7 @@ class Selection:
     Attributes:
         threshold: the lowest score.
         categories: only these; all when empty.
-        blacklist: keys that are left out, written with underscores.
+        wording: what is left out, and in which words the others are written.
         ratings: whether `rating:safe` and the like are written.
         maximum: the most tags of a picture; those with the highest scores.
         order: theirs.
@@ -45,7 +36,7 @@ class Selection:
 
     threshold: float = 0.0
     categories: frozenset[str] = frozenset()
-    blacklist: frozenset[str] = frozenset()
+    wording: Wording = field(default_factory=Wording)
     ratings: bool = True
     maximum: int | None = None
     order: Order = Order.SCORE
@@ -57,23 +48,14 @@ class Selection:
             for one in tags
             if one.score >= self.threshold
             and (not self.categories or one.category in self.categories)
-            and one.key.replace(" ", "_") not in self.blacklist
-            and (self.ratings or not one.key.startswith(_RATING))
-        ][: self.maximum]
+            and (self.ratings or not one.is_rating)
+        ]
+        chosen = self.wording.of(chosen)[: self.maximum]
         if self.order is Order.NAME:
             chosen.sort(key=lambda one: one.key)
         elif self.order is Order.CATEGORY:
             chosen.sort(key=lambda one: (_CATEGORIES.get(one.category, 2), one.category))  # stable: by score within
         return chosen
-
-
-def read_blacklist(file: Path) -> frozenset[str]:
-    """The tags in a file, one a line, with spaces or underscores. Raises ServiceError if it cannot be read."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServiceError(f"the blacklist {file} cannot be read: {error}") from error
-    return frozenset(line.strip().replace(" ", "_") for line in lines if line.strip())
 
 
 class Written(NamedTuple):
@@ -96,13 +78,15 @@ Tagged = tuple[str, list[Tag]]
 """A picture's path and its tags, best first unless another order was asked for."""
 
 
-def check_categories(database: Database, categories: Iterable[str]) -> None:
-    """Raises ServiceError for a category that no tag has, with those that there are."""
+def known_categories(database: Database, asked: Iterable[str]) -> frozenset[str]:
+    """The categories as the library writes them, whatever their case. Raises ServiceError for one that no tag has."""
     with database.reading() as connection:
-        known = sorted(connection.execute(select(tag.c.category).distinct()).scalars())
-    for category in categories:
-        if category not in known:
-            raise ServiceError(f"no tag is of the category {category}: there are {', '.join(known) or 'none'}")
+        known = {name.casefold(): name for name in connection.execute(select(tag.c.category).distinct()).scalars()}
+    for category in asked:
+        if category.casefold() not in known:
+            there = ", ".join(sorted(known.values())) or "none"
+            raise ServiceError(f"no tag is of the category {category}: there are {there}")
+    return frozenset(known[category.casefold()] for category in asked)
 
 
 def tagged(database: Database, selection: Selection = Selection()) -> Iterator[Tagged]:
@@ -143,38 +127,25 @@ def write_csv(pictures: Iterator[Tagged], out: TextIO) -> int:
     return count
 
 
-def spaced(key: str) -> str:
-    """The tag with spaces for underscores, but for kaomoji, which are made of them (`^_^`, `o_o`)."""
-    return key.replace("_", " ") if _WORD.search(key) else key
-
-
-def write_txt(
-    pictures: Iterator[Tagged], catalogue: Catalogue, *, overwrite: bool, underscores: bool = True
-) -> Written:
+def write_txt(pictures: Iterator[Tagged], catalogue: Catalogue, *, overwrite: bool) -> Written:
     """Writes a .txt beside each picture. One that exists is kept unless `overwrite`: somebody may have corrected it.
 
     Two pictures whose names differ only in the suffix would have the same .txt; it gets the tags of the first.
-    `underscores`: tags as they are; else with spaces.
 
     Raises:
         ServiceError: a file cannot be written.
     """
-    done: set[Path] = set()
-    kept = empty = impossible = 0
+    files = Sidecars(overwrite=overwrite)
+    empty = gone = 0
     for path, tags in pictures:
         picture = catalogue.resolve(path)
-        text = picture.with_suffix(".txt") if picture else None
-        if text is None or text in done:
-            impossible += 1
+        if picture is None:
+            gone += 1
         elif not tags:
             empty += 1
-        elif text.is_symlink() or (text.exists() and not overwrite):  # a link may lead out of the library
-            kept += 1
         else:
             try:
-                line = ", ".join(one.key if underscores else spaced(one.key) for one in tags)
-                text.write_text(line + "\n", encoding="utf-8", newline="\n")
-            except OSError as error:
-                raise ServiceError(f"cannot write {text}: {error.strerror}") from error
-            done.add(text)
-    return Written(len(done), kept, empty, impossible)
+                files.text(picture, SEPARATOR.join(one.key for one in tags) + "\n")
+            except Unwritten as error:
+                raise ServiceError(str(error)) from error
+    return Written(files.written, files.kept, empty, gone + files.shared)

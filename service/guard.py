@@ -18,8 +18,14 @@ PAGE = "/page/"
 HEALTH = "/health"
 """Tells whether the service answers and nothing else, so it asks for no password."""
 
+TAGS = "/tags"
+"""The calls of the dictionary begin so."""
 TAG, SIMILAR_CALL, PAGE_SIMILAR = "/tag", "/similar", f"{PAGE}similar"
 """These take pictures, which are larger than any other body: they read it themselves, within limits of their own."""
+
+IMPORTS = (f"{TAGS}/import", f"{PAGE.rstrip('/')}{TAGS}/import")
+"""And these take the files that people have of tags."""
+_OWN_BODY = (TAG, SIMILAR_CALL, PAGE_SIMILAR, *IMPORTS)
 
 _SECURITY = {
     # No inline script or style, nothing from elsewhere: a file name or a tag that holds markup stays text.
@@ -80,7 +86,7 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope)
-        if answer is None and scope["path"] in (TAG, SIMILAR_CALL, PAGE_SIMILAR) and scope["method"] == "POST":
+        if answer is None and scope["path"] in _OWN_BODY and scope["method"] == "POST":
             await self._app(scope, receive, send_secured)
             return
         if answer is None:

@@ -10,7 +10,7 @@ from service.errors import ServiceError
 
 _SAMPLE = 100
 """Pictures that are looked for, to tell whether a folder is the library of a database."""
-_BESIDE = (".token", ".password", ".thumbs.db", ".ledger.vectors.db", ".ledger.db", ".db")
+_BESIDE = (".token", ".password", ".thumbs.db", ".ledger.vectors.db", ".ledger.db", ".tags.db", ".db")
 """What is kept of a library, by suffix; the tags go last, for without them nothing is kept."""
 
 

@@ -50,6 +50,10 @@ def _static_files() -> APIRouter:
     def index(request: Request) -> Response:
         return _static(request, files["index.html"])
 
+    @routes.api_route("/dictionary", methods=_READING)
+    def dictionary(request: Request) -> Response:
+        return _static(request, files["dictionary.html"])
+
     @routes.api_route("/docs", methods=_READING)
     def docs(request: Request) -> Response:
         return _static(request, files["docs.html"])
@@ -70,10 +74,7 @@ def _static_files() -> APIRouter:
 
 def _data(search: Search, catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(route_class=own_threads(_SEARCHES, _PATIENCE))
-
-    @routes.api_route("/page/summary", methods=_READING)
-    def summary() -> dict[str, Any]:
-        return {"library": catalogue.root.name, **search.summary()}
+    _add_tags(routes, search, catalogue)
 
     @routes.api_route("/page/pictures", methods=_READING)
     def pictures(
@@ -83,18 +84,6 @@ def _data(search: Search, catalogue: Catalogue) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200)] = 60,
     ) -> dict[str, Any]:
         return search.find(text, offset=offset, limit=limit, language=language)
-
-    @routes.api_route("/page/facets", methods=_READING)
-    def facets(text: _Text = "", language: _Language = "en") -> dict[str, Any]:
-        return search.facets(text, language)
-
-    @routes.api_route("/page/tags", methods=_READING)
-    def tags(
-        text: Annotated[str, Query(alias="q", max_length=200, description="what is being typed")] = "",
-        language: _Language = "en",
-        limit: Annotated[int, Query(ge=1, le=100)] = 12,
-    ) -> list[dict[str, Any]]:
-        return search.suggest(text, limit, language)
 
     @routes.api_route("/page/pictures/{media_id}", methods=_READING)
     def picture(media_id: int, language: _Language = "en") -> dict[str, Any]:
@@ -116,6 +105,34 @@ def _data(search: Search, catalogue: Catalogue) -> APIRouter:
         return {"asked": True}
 
     return routes
+
+
+def _add_tags(routes: APIRouter, search: Search, catalogue: Catalogue) -> None:
+    """What stands beside pictures: counts, tags to choose from."""
+
+    @routes.api_route("/page/summary", methods=_READING)
+    def summary(language: _Language = "en") -> dict[str, Any]:
+        return {"library": catalogue.root.name, **search.summary(language)}
+
+    @routes.api_route("/page/facets", methods=_READING)
+    def facets(text: _Text = "", language: _Language = "en") -> dict[str, Any]:
+        return search.facets(text, language)
+
+    @routes.api_route("/page/group", methods=_READING)
+    def group(
+        path: Annotated[str, Query(max_length=200)],
+        language: _Language = "en",
+        limit: Annotated[int, Query(ge=1, le=500)] = 60,
+    ) -> list[dict[str, Any]]:
+        return search.browse(path, limit, language)
+
+    @routes.api_route("/page/tags", methods=_READING)
+    def tags(
+        text: Annotated[str, Query(alias="q", max_length=200, description="what is being typed")] = "",
+        language: _Language = "en",
+        limit: Annotated[int, Query(ge=1, le=100)] = 12,
+    ) -> list[dict[str, Any]]:
+        return search.suggest(text, limit, language)
 
 
 def _pictures(catalogue: Catalogue, thumbnails: Thumbnails) -> APIRouter:

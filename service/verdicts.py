@@ -142,7 +142,7 @@ class Verdicts:
             .limit(limit)
         )
         if before is not None:
-            rows = rows.where(edit.c.id < before)
+            rows = rows.where(edit.c.id < min(before, 2**63 - 1))
         with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(rows).mappings()]
 

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from convert.errors import ConvertError
+from convert.taggers.features import find_features
 from engine.families import Traits
 from engine.model.folder import sha256_of
 from engine.types import WHITE, Preprocessing
@@ -92,19 +93,25 @@ def output_for(graph: Graph, tags: int) -> str:
     )
 
 
-def write_wrapped(graph: Graph, output: str, rows: Preprocessing, traits: Traits, tags: int, target: Path) -> None:
+def write_wrapped(
+    graph: Graph, output: str, rows: Preprocessing, traits: Traits, tags: int, target: Path
+) -> int | None:
     """Writes the graph with the engine's input and output; `graph.model` is used up. The weights beside it are copied.
 
-    The file takes `pixels`, [N, height, width, 3] RGB of the rows' dtype, and gives `scores`, float32 [N, tags].
+    The file takes `pixels`, [N, height, width, 3] RGB of the rows' dtype, and gives `scores`, float32 [N, tags], and
+    `features`, float32 [N, size], where there is such a vector. Returns its size, None if there is none.
     """
     model, inner = graph.model, graph.model.graph
-    taken = {"pixels": "pixels_of_the_original", "scores": "scores_of_the_original"}
+    taken = {name: f"{name}_of_the_original" for name in ("pixels", "scores", "features")}
     _rename(inner, taken)
     source, result = taken.get(graph.input, graph.input), taken.get(output, output)
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inner.input, *inner.output)}
     nodes, constants = _entrance(source, kinds[source], rows, traits)
     exit_nodes = [helper.make_node("Cast", [result], ["engine/float"], to=TensorProto.FLOAT)]
     exit_nodes.append(helper.make_node("Sigmoid" if traits.logits else "Identity", ["engine/float"], ["scores"]))
+    vector = find_features(inner, result)
+    if vector:
+        exit_nodes.append(helper.make_node("Cast", [vector.name], ["features"], to=TensorProto.FLOAT))
     for node in (*nodes, *exit_nodes):
         node.name = f"engine/{node.output[0]}"
     all_nodes = [*nodes, *inner.node, *exit_nodes]
@@ -115,6 +122,8 @@ def write_wrapped(graph: Graph, output: str, rows: Preprocessing, traits: Traits
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(rows.dtype))
     inner.input.append(helper.make_tensor_value_info("pixels", kind, ["N", rows.height, rows.width, 3]))
     inner.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", tags]))
+    if vector:
+        inner.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", vector.size]))
     model.ir_version = max(model.ir_version, 4)  # before, weights had to be inputs too
     locations = {name: data_name(target, number) for number, name in enumerate(graph.data)}
     for tensor in _tensors(inner):
@@ -127,6 +136,7 @@ def write_wrapped(graph: Graph, output: str, rows: Preprocessing, traits: Traits
         copy = target.with_name(locations[name])
         copy.unlink(missing_ok=True)
         shutil.copyfile(file, copy)
+    return vector.size if vector else None
 
 
 def data_name(target: Path, number: int) -> str:

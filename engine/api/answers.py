@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ SHOWN = 300
 _WRONG_ADDRESS = {404, 405, 406, 415, 501}
 _NOT_NOW = {408, 425, 429}
 _HTML = re.compile(rb"\s*(<!doctype\s+html|<html)", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<>]+)</title>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class Reply:
     scrub: Callable[[str], str] = field(default=str, repr=False)
 
     def shown(self) -> str:
-        """The body for a message: without the token, printable, on one line, short."""
-        return self.clean(self.body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+        """The body for a message: without the token, printable, on one line, short; of an HTML page, its title."""
+        text = self.body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        title = _TITLE.search(text) if _HTML.match(self.body) else None
+        return self.clean(unescape(title[1]) if title and not title[1].isspace() else text)
 
     def clean(self, text: str) -> str:
         """A text of the server, made fit to show or keep. The token is taken out before the text is cut short."""
@@ -243,6 +247,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 def shown_url(url: str) -> str:
     """An address for messages, without credentials and query: either may hold a secret."""
     parts = urlsplit(url)
+    if not parts.netloc:  # no address, but what somebody took for one: `nas:8080/list`, `user:secret@nas/list`
+        return url.partition("?")[0].partition("#")[0].rpartition("@")[2]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

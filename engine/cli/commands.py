@@ -85,6 +85,12 @@ COMMANDS = {
     "move": Command(
         "service.cli", "move_main", "Take a library's tags along to the folder's new name or place.", extra="service"
     ),
+    "tags": Command(
+        "service.dictionary.cli",
+        "main",
+        "The dictionary of tags: look names up in any language, import lists, edit, undo.",
+        extra="service",
+    ),
     "bench": Command(
         "bench.cli", "main", "Measure images/s and memory, side by side with the original.", extra="bench"
     ),

@@ -1,5 +1,6 @@
 """What commands share: errors become one sentence and an exit code, Ctrl-C becomes a stop."""
 
+import errno
 import logging
 import os
 import signal
@@ -58,6 +59,11 @@ def sentences(*, loading: bool = False) -> Iterator[None]:
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         raise typer.Exit(FATAL) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG):
+            with suppress(OSError):
+                sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            say(f"error: the output cannot be written: {error.strerror}")
+            raise typer.Exit(FATAL) from None
         if type(error).__module__.startswith("click") or type(error).__module__.startswith("typer"):
             raise
         say(f"error: the engine has a bug: {type(error).__name__}: {error}; the details are in {_keep_traceback()}")

@@ -19,6 +19,7 @@ from engine.config import WAITS, RunConfig
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import must_exist
+from engine.report.summary import counted
 from engine.sink import Sink
 from engine.types import Outcome
 from engine.vector_sink import VectorSink
@@ -62,5 +63,9 @@ def deliver(
             counts, refused, posted = ledger.counts(), ledger.count_refused(), delivery.counters
         if stop.error:
             raise stop.error
-        say(f"{posted.records:,} records in {posted.requests:,} requests; {counts[Outcome.OUTBOX]:,} media still wait")
+        waiting = counts[Outcome.OUTBOX]
+        say(
+            f"{counted(posted.records, 'record')} in {counted(posted.requests, 'request')}; "
+            f"{waiting:,} {'medium still waits' if waiting == 1 else 'media still wait'}"
+        )
         raise typer.Exit(INTERRUPTED if interrupted() else exit_code(counts, refused))

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 NAMED_ONLY = "More, explained in docs/settings.md"
 """The heading of flags that are named and not explained."""
-COLUMN = 31
+COLUMN = 34
 """Characters for a flag and its value; longer ones have a line of their own."""
 WIDTH = 120
 """Characters of a line at most, where the terminal is as wide."""

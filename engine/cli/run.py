@@ -124,6 +124,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         interrupted = _work(settings, pipeline, partial(last_id, parts.catalogue), stop)
         for sink in parts.sinks:
             pipeline.tally.add(**sink.figures())
+        pipeline.tally.add(done=ledger.ended[Outcome.DONE], rejected=ledger.ended[Outcome.REJECTED])
         if not ledger.is_there():
             say(f"warning: {LOST.format(where.state)}")
         return Summary(
@@ -139,6 +140,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             ledger=ledger.counts(),
             refused_records=ledger.count_refused(),
             interrupted=interrupted,
+            follows=settings.follow is not None,
         )
 
 
@@ -199,7 +201,14 @@ def _work(settings: RunConfig, pipeline: Pipeline, last_id: Callable[[], int | N
     with interruptible() as interrupted:
         line = None
         if not settings.quiet:
-            line = ProgressLine(sys.stderr, pipeline.tally, pipeline.meters, pipeline.standing, last_id)
+            line = ProgressLine(
+                sys.stderr,
+                pipeline.tally,
+                pipeline.meters,
+                pipeline.standing,
+                last_id,
+                follows=settings.follow is not None,
+            )
         try:
             pipeline.run(tick)
         finally:

@@ -42,10 +42,15 @@ SIDES = 1200, 1800  # of a rendered picture: 2.2 MP, as catalogues have them
 
 @dataclass
 class Trial:
-    """One setting in a race. `rates`: images/s, round by round; None in it where it did not fit into memory."""
+    """One setting in a race.
+
+    `rates`: images/s, round by round; None in it where it did not run. `why`: what kept it from running, if that was
+    said.
+    """
 
     settings: Settings
     rates: list[float | None] = field(default_factory=list)
+    why: str = ""
     vram_mb: float | None = None
 
     @property
@@ -105,7 +110,8 @@ class Measurer:
         try:
             session = self.open(trial.settings)
             rate = _feed(session, self._pixels(session), trial.settings.get("submitters", 1), self._seconds)
-        except SessionError:
+        except SessionError as error:
+            trial.why = str(error)
             return None
         trial.vram_mb = session.peak_vram_mb
         wanted = trial.settings.get("batch_size")

@@ -23,8 +23,11 @@ from engine.config import RunConfig
 from engine.errors import ConfigError, first_line
 from engine.files import replacing
 from engine.machine import cores
+from engine.model.devices.device import Device, Unavailable
 from engine.model.devices.vram import LARGEST
-from engine.model.folder import Model, open_model
+from engine.model.folder import BF16, Model, open_model
+from engine.model.onnx_runtime import Ort, import_onnxruntime
+from engine.model.open import all_devices
 
 TUNED = ("batch_size", "intra_op_threads", "decode_threads", "workspace", "submitters")
 FLAGS = ("device", "precision", "vram_limit", "verbose")
@@ -40,6 +43,9 @@ def tune(
     config: Annotated[
         Path | None, typer.Option(help="The settings file to write; by default the one that runs read.")
     ] = None,
+    take: Annotated[
+        bool, typer.Option("--write", help="Write the fastest device and precision too, not only what keeps the tags.")
+    ] = False,
     flags: Mapping[str, Any] = {},
 ) -> None:
     with sentences():
@@ -56,8 +62,11 @@ def tune(
         start, device = session.batch_size, session.device
         del session  # a small card has no room for two
         found = on_cuda(measurer, start, rounds) if device == "cuda" else on_cpu(measurer, start, rounds, pictures)
-        compare_precisions(measurer, model, base.precision, found.settings, rounds)
+        only = None if flags.get("device") in (None, "auto") else device
+        fastest = compare_devices(measurer, places(model, base.precision, device, only), found.settings, rounds)
         typer.echo(keep(file, found))
+        if fastest:
+            typer.echo(take_or_tell(file, fastest, take))
 
 
 @dataclass(frozen=True)
@@ -118,13 +127,55 @@ def splits(count: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys([(count, count), (count, half), (count, 1), (fewer, count), (fewer, 1)]))
 
 
-def compare_precisions(measurer: Measurer, model: Model, chosen: str | None, found: Settings, rounds: int) -> None:
-    """Say what the other verified precisions would bring; taking one is the user's decision: its scores differ."""
-    first = model.precision(chosen).name
-    others = [name for name, it in model.precisions.items() if name != first and it.verdict == "pass"]
-    if others:
-        candidates = [{**found, "precision": name} for name in (first, *others)]
-        contest("precision (not changed: --precision takes another)", candidates, measurer.model_alone, rounds)
+def places(model: Model, chosen: str | None, device: str, only: str | None) -> list[Settings]:
+    """Devices and precisions to compare: the one that was measured first, then all others that can be used here.
+
+    `only`: leave out other devices. Of the precisions those that were verified are tried, and bf16, whose verdict the
+    device finds itself.
+    """
+    ort, first = import_onnxruntime(), model.precision(chosen).name
+    names = [first, *(name for name, it in model.precisions.items() if name != first and it.verdict == "pass")]
+    names += [BF16] if "fp32" in model.precisions and first != BF16 else []
+    found: list[Settings] = [{"device": device, "precision": first}]
+    for other in all_devices():
+        if other.name == device or (only is None and _is_there(other, ort)):
+            found += [{"device": other.name, "precision": name} for name in names if name in other.precisions]
+    return [place for number, place in enumerate(found) if place not in found[:number]]
+
+
+def _is_there(device: Device, ort: Ort) -> bool:
+    try:
+        device.check(ort)
+    except Unavailable:
+        return False
+    return True
+
+
+def compare_devices(
+    measurer: Measurer, candidates: Sequence[Settings], found: Settings, rounds: int
+) -> Settings | None:
+    """Say what other devices and precisions would bring, as far as they are there; the fastest if it beats the first.
+
+    Taking it is the user's decision: another precision gives other scores.
+    """
+    if len(candidates) < 2:
+        return None
+    trials = contest(
+        "device and precision, the model alone", [{**found, **it} for it in candidates], measurer.model_alone, rounds
+    )
+    best = winner(trials)
+    if best is trials[0]:
+        return None
+    return {name: best.settings[name] for name in ("device", "precision")}
+
+
+def take_or_tell(file: Path, fastest: Settings, take: bool) -> str:
+    """Write the fastest device and precision if `take` says so; else how the user can. What was done, in a sentence."""
+    lines = " and ".join(f"{name} = {json.dumps(value)}" for name, value in fastest.items())
+    if not take:
+        return f"faster is {lines}, which was not written: put it into {file}, or give --write"
+    write(file, fastest)
+    return f"{file}: {lines}; a ledger of another precision goes on with `engine retag` only"
 
 
 def show(title: str, trials: Sequence[Trial]) -> None:
@@ -136,7 +187,7 @@ def show(title: str, trials: Sequence[Trial]) -> None:
         rates = [rate for rate in trial.rates if rate is not None]
         row = [str(trial.settings[name]) for name in names]
         if trial.rate is None:
-            row += ["does not fit", "", ""]
+            row += [trial.why or "does not fit", "", ""]
         else:
             row += [f"{trial.rate:.2f}", f"{min(rates):.2f}-{max(rates):.2f}", f"x {trial.gain(trials[0]):.2f}"]
         table.add_row(*row, style="bold" if trial is best else None)

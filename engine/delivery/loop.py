@@ -125,7 +125,7 @@ class Delivery:
     def figures(self) -> Mapping[str, int]:
         """What it did in this run, by the names of `Tally`."""
         counted = self.counters
-        return {name: getattr(counted, name) for name in ("done", "rejected", "records", "refused", "requests")}
+        return {name: getattr(counted, name) for name in ("records", "refused", "requests")}
 
     def start(self) -> None:
         """Begin; what an earlier run left in the outbox goes first."""

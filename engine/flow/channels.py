@@ -66,19 +66,24 @@ class Meter:
     Attributes:
         of_sink: whether this is a sink's. A sink works beside the stages, which wait for it only when the outbox is
             full. The pipeline sets it.
+        threads: how many there are now.
+        adapts: whether their number follows the throughput by itself.
+        setbacks: how often the work failed for the moment, or was given up: more threads would make that worse.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.threads = 0
         self.of_sink = False
+        self.adapts = False
+        self.setbacks = 0
         self.items = 0
         self.busy = 0.0
         self.waiting_in = 0.0
         self.waiting_out = 0.0
         self.depth: Callable[[], int] = lambda: 0  # items queued before the stage
         self.listener: Listener | None = None
-        self._looks = self._depths = 0
+        self._looks = self._depths = self._threads_seen = 0
         self._lock = threading.Lock()
 
     def add(self, *, busy: float = 0.0, waiting_in: float = 0.0, waiting_out: float = 0.0, items: int = 0) -> None:
@@ -91,14 +96,20 @@ class Meter:
             self.listener(self.name, busy, waiting_in, waiting_out)
 
     def look(self) -> None:
-        """Take note of the queue before the stage; called a few times a second, by one thread."""
+        """Take note of the threads and the queue before them; called a few times a second, by one thread."""
         self._looks += 1
         self._depths += self.depth()
+        self._threads_seen += self.threads
 
     @property
     def queued(self) -> float:
         """Items in the queue before the stage, on average over the looks."""
         return self._depths / self._looks if self._looks else 0.0
+
+    @property
+    def mean_threads(self) -> float:
+        """Threads, on average over the looks."""
+        return self._threads_seen / self._looks if self._looks else self.threads
 
     def working(self, items: int = 1) -> "_Working":
         """Time the block as busy; its items count even when it raises, for they took the time."""
@@ -192,8 +203,10 @@ class Channel(Generic[T]):
 class WeightedSemaphore:
     """A share of something limited, taken before work begins and given back when it has ended.
 
-    `capacity` is in units of the caller's choice (places, pixels). A request for more than the whole capacity is
-    granted when nothing else is taken: a limit must not become a dead end.
+    `capacity` is in units of the caller's choice (places, pixels, bytes). A request for more than the whole capacity
+    is granted when nothing else is taken: a limit must not become a dead end. Requests are granted in the order in
+    which they come, so that a large one is not passed by small ones for ever; who gives back wakes only those that
+    have their share now.
     """
 
     def __init__(self, capacity: int, stop: Stop, taken: int = 0) -> None:
@@ -201,33 +214,59 @@ class WeightedSemaphore:
         self.capacity = capacity
         self._stop = stop
         self._taken = taken
-        self._condition = threading.Condition()
+        self._queue: deque[tuple[int, threading.Event]] = deque()
+        self._lock = threading.Lock()
         stop.on_stop(self._wake)
 
     def acquire(self, amount: int = 1, meter: Meter | None = None) -> None:
         """Wait until `amount` is free, and take it. Raises `Stopped` when the run ends."""
-        with self._condition:
-            if self._taken and self._taken + amount > self.capacity:
-                start = time.perf_counter()
-                while self._taken and self._taken + amount > self.capacity and not self._stop.is_set():
-                    self._condition.wait()
-                if meter:
-                    meter.add(waiting_out=time.perf_counter() - start)
+        with self._lock:
             if self._stop.is_set():
                 raise Stopped
-            self._taken += amount
+            if not self._queue and self._has(amount):
+                self._taken += amount
+                return
+            granted = threading.Event()
+            self._queue.append((amount, granted))
+        start = time.perf_counter()
+        granted.wait()
+        if meter:
+            meter.add(waiting_out=time.perf_counter() - start)
+        if self._stop.is_set():
+            raise Stopped
 
     def release(self, amount: int = 1) -> None:
         """Give `amount` back."""
-        with self._condition:
+        with self._lock:
             self._taken -= amount
-            self._condition.notify_all()
+            self._grant()
+
+    def resize(self, capacity: int) -> None:
+        """Another capacity from now on. What is taken stays taken, be it more than that: see `exceeded`."""
+        with self._lock:
+            self.capacity = capacity
+            self._grant()
 
     @property
     def taken(self) -> int:
         """How much is in use."""
         return self._taken
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether more is in use than the capacity is now."""
+        return self._taken > self.capacity
+
+    def _has(self, amount: int) -> bool:
+        return not self._taken or self._taken + amount <= self.capacity
+
+    def _grant(self) -> None:
+        while self._queue and self._has(self._queue[0][0]):
+            amount, granted = self._queue.popleft()
+            self._taken += amount
+            granted.set()
+
     def _wake(self) -> None:
-        with self._condition:
-            self._condition.notify_all()
+        with self._lock:
+            for _, granted in self._queue:
+                granted.set()

@@ -2,9 +2,27 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 from engine.errors import Stopped
 from engine.flow.channels import Closed, Meter, Stop
+
+T = TypeVar("T")
+
+
+def in_thread(call: Callable[[], T]) -> Future[T]:
+    """Start a call in a daemon thread of its own: one that may hang in the operating system is not waited for."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="call", daemon=True).start()
+    return future
 
 
 class Stage:

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
@@ -40,6 +41,7 @@ class Ledger(LedgerView):
         self._on_settled: Callable[[int], None] = lambda _: None
         self._replaced: set[int] = set()  # media that became another file while this ledger is open
         self._entered = False  # whether something entered the outbox since the last commit
+        self.ended: Counter[Outcome] = Counter()  # media that became done or rejected while this ledger is open
         with ExitStack() as undo, explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path = path.resolve()  # by whatever links it is reached, the lock is the same
@@ -206,6 +208,7 @@ class Ledger(LedgerView):
             _many(connection, "UPDATE media SET outcome = ?, reason = NULL, changed = ? WHERE id = ?", outcomes)
             _many(connection, "INSERT OR REPLACE INTO outbox (sink, media_id, entry) VALUES (?, ?, ?)", rows)
             self._entered = True
+            self.ended[Outcome.DONE] += sum(outcome is Outcome.DONE for outcome, *_ in outcomes)
             lived = [(item.media.id,) for item in tagged if item.media.id in self._deaths] if self._deaths else []
             _many(connection, "DELETE FROM deaths WHERE media_id = ?", lived)
             for (media_id,) in lived:
@@ -273,10 +276,10 @@ class Ledger(LedgerView):
         def change(connection: sqlite3.Connection) -> None:
             nonlocal left
             _refuse(connection, [(seq, tag, reason) for seq, tag, reason in rejected if tag is not None])
-            _many(
+            self.ended[Outcome.REJECTED] += _many(
                 connection,
                 "UPDATE media SET outcome = 'rejected', reason = ?, changed = ? "
-                "WHERE id = (SELECT media_id FROM outbox WHERE seq = ?)",
+                "WHERE id = (SELECT media_id FROM outbox WHERE seq = ?) AND outcome = 'outbox'",
                 [(reason, now, seq) for seq, reason in whole.items()],
             )
             left_by = connection.execute(f"SELECT media_id FROM outbox WHERE seq IN {_LIST}", (leaving,)).fetchall()
@@ -286,7 +289,7 @@ class Ledger(LedgerView):
                 (json.dumps([media_id for (media_id,) in left_by]),),
             ).fetchall()
             left = len(ended)
-            _many(
+            self.ended[Outcome.DONE] += _many(
                 connection,
                 "UPDATE media SET outcome = 'done', changed = ? WHERE id = ? AND outcome = 'outbox'",
                 [(now, media_id) for (media_id,) in ended],

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from engine.types import WHITE, Preprocessing
 
 FORMAT = 1
 """The newest format of the manifest that this version reads, and the one that is written."""
+BF16 = "bf16"
+"""16-bit floats with fp32's range. There is no file of it: the device rounds fp32's numbers itself."""
 MANIFEST = "model.json"
 TAGS = "tags.csv"
 _AGAIN = "convert the model again with --overwrite"
@@ -31,7 +33,7 @@ class Precision:
     """One ONNX file of the model.
 
     Attributes:
-        name: `fp32`, `fp16` or `int8`.
+        name: `fp32`, `fp16` or `int8`; or `bf16`, which is the arithmetic that a device computes the fp32 file in.
         file: the ONNX file.
         sha256: of that file, in hex.
         verdict: `pass`, `fail`, or None if it was never verified.
@@ -82,6 +84,8 @@ class Model:
         """The precision asked for; fp32 (or what there is) when None."""
         if name is None:
             name = "fp32" if "fp32" in self.precisions else next(iter(self.precisions))
+        if name == BF16:  # what the fp32 file was found to give says nothing of it
+            return replace(self.precision("fp32"), name=BF16, verdict=None)
         if name not in self.precisions:
             there = ", ".join(self.precisions)
             raise ModelError(

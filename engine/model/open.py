@@ -11,7 +11,7 @@ from engine.config import DeviceName, RunConfig
 from engine.errors import SessionError
 from engine.model.devices.cpu import DEVICE as CPU
 from engine.model.devices.device import Device, SessionRequest, Unavailable
-from engine.model.folder import Model, Precision
+from engine.model.folder import BF16, Model, Precision
 from engine.model.onnx_runtime import Ort, import_onnxruntime
 from engine.model.session import RecoveringSession, SessionConfig
 
@@ -44,7 +44,7 @@ def open_session(
     devices = devices or all_devices()
     _warn_if_unverified(precision)
     request = SessionRequest(ort, model, precision, config, ort.RunOptions())
-    asked = [device for device in devices if config.device in ("auto", device.name)]
+    asked = [device for device in devices if _is_asked(device, config.device, precision.name)]
     passed_over: list[_PassedOver] = []
     for device in asked:
         try:
@@ -60,7 +60,8 @@ def open_session(
 
 def all_devices() -> list[Device]:
     """The devices of the table `DeviceName`, in its order: each module in `devices/` has an object `DEVICE`."""
-    return [import_module(f"engine.model.devices.{name}").DEVICE for name in get_args(DeviceName)]
+    names = (name.replace("-", "_") for name in get_args(DeviceName))
+    return [import_module(f"engine.model.devices.{name}").DEVICE for name in names]
 
 
 def session_config(settings: RunConfig, *, features: bool = False) -> SessionConfig:
@@ -74,6 +75,18 @@ def session_config(settings: RunConfig, *, features: bool = False) -> SessionCon
         submitters=settings.submitters,
         features=features,
     )
+
+
+def _is_asked(device: Device, name: str, precision: str) -> bool:
+    """Whether `--device NAME` means this device. Raises `SessionError` where that does not compute the precision."""
+    if name == "auto":
+        return precision in device.auto
+    if name == device.name and precision not in device.precisions:
+        raise SessionError(
+            f"--device {name} does not compute {precision}, only {', '.join(sorted(device.precisions))}: give another "
+            "--precision, or another --device"
+        )
+    return name == device.name
 
 
 def _open(device: Device, request: SessionRequest, passed_over: Sequence[_PassedOver]) -> RecoveringSession:
@@ -106,7 +119,7 @@ def _why(device: Device, details: str, passed_over: Sequence[_PassedOver]) -> st
 
 
 def _warn_if_unverified(precision: Precision) -> None:
-    """Conversion to fp32 copies the weights, so only another precision can change the tags."""
-    if precision.name != "fp32" and precision.verdict != "pass":
+    """Conversion to fp32 copies the weights, so only another precision can change the tags; bf16 the device checks."""
+    if precision.name not in ("fp32", BF16) and precision.verdict != "pass":
         found = "failed its comparison" if precision.verdict == "fail" else "was never compared"
         log.warning("this model's %s %s with the original's scores: its tags may differ", precision.name, found)

@@ -183,7 +183,7 @@ class RecoveringSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             if is_out_of_memory(error):
                 return size, None
-            raise SessionError(f"ONNX Runtime failed on a batch: {first_line(error)}") from error
+            raise SessionError(f"a batch failed on {self.device}: {first_line(error)}") from error
 
     def _halve(self, size: int) -> None:
         """Load the model again for half of `size`, unless another thread has done so: only that frees the memory."""

@@ -26,7 +26,7 @@ def utilisation(meter: Meter, seconds: float) -> float:
     The delivery counts as busy while a request is under way. A sink that does not say how many threads it has counts
     as one.
     """
-    return meter.busy / (max(1, meter.threads) * seconds) if seconds else 0.0
+    return meter.busy / (max(1.0, meter.mean_threads) * seconds) if seconds else 0.0
 
 
 def find_bottleneck(meters: Sequence[Meter], seconds: float) -> Meter:
@@ -78,11 +78,23 @@ def _cure(meter: Meter, device: str, usable_cores: int) -> str:
         return f"--decode-threads {usable_cores}" if more else "every core decodes, only more cores would help"
     cures = {
         "source": "a larger --segment-size asks the API less often",
-        "read": f"--read-threads {2 * meter.threads}",
+        "read": _cure_of_reading(meter),
         "infer": "as it should be; faster is a GPU, or int8 (`engine retag --precision int8` tags all again)"
-        if device == "cpu"
+        if device in ("cpu", "openvino")
         else "as it should be; faster is a better GPU, or fp16 (`engine retag --precision fp16` tags all again)",
         "record": "--state on a faster local disk",
         "deliver": "--recognition-bulk-url if the service has it, else more --connections",
     }
     return cures.get(meter.name, "only the place where its results go can make it faster")
+
+
+def _cure_of_reading(meter: Meter) -> str:
+    """More readers only where their number is fixed and the storage never said that it is too much."""
+    if meter.setbacks:
+        return (
+            f"the storage failed for the moment, or was too slow to answer, {meter.setbacks:,} times; "
+            "reading more files at once would make that worse"
+        )
+    if meter.adapts:
+        return "as it should be: the number of files read at once follows what pays; faster is a faster storage"
+    return "leave --read-threads out, and the engine finds how many pay"

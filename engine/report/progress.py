@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from engine.flow.channels import Meter
-from engine.report.summary import Tally, duration
+from engine.report.summary import Tally, counted, duration
 from engine.report.time_left import Rate, Standing, media_left
 from engine.types import Position
 
@@ -31,14 +31,17 @@ class ProgressLine:
         *,
         interval_s: float = 10.0,
         ask_after_s: float = 2.0,
+        follows: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`standing`: how the run stands; `last_id`: asks the API for the catalogue's last id.
 
         `ask_after_s`: seconds after which the last id is asked for, once, for the time left; a shorter run needs none.
+        `follows`: whether the run waits for new media: it lists all the time, and that limits nothing.
         """
         self._interval_s, self._ask_after_s, self._clock = interval_s, ask_after_s, clock
         self._tally, self._meters, self._standing, self._last_id = tally, meters, standing, last_id
+        self._follows = follows
         self._highest: int | None = None
         self._asking: threading.Thread | None = None
         self._rate = Rate()
@@ -87,11 +90,14 @@ class ProgressLine:
         t, elapsed = self._tally, now - self._began
         (done, total), seconds = self._done_of_all(standing), self.seconds_left()
         about = "" if standing.position.ended else "about "
-        parts = [f"{t.images:,} images", f"{t.images / elapsed:.1f}/s" if elapsed else ""]
+        parts = [counted(t.images, "image"), f"{t.images / elapsed:.1f}/s" if elapsed else ""]
         parts.append("" if total is None else f"{done:,} of {about}{total:,} done")
         parts.append("" if seconds is None else f"about {duration(seconds)} left")
         parts.append(f"{t.failed:,} failed" if t.failed else "")
-        parts.append(f"{max(self._meters, key=lambda m: m.busy / max(1, m.threads)).name} limits" if t.images else "")
+        stages = [m for m in self._meters if not (self._follows and m.name == "source")]
+        idle = self._follows and not standing.unsettled
+        limits = max(stages, key=lambda m: m.busy / max(1, m.threads)).name
+        parts.append(f"{limits} limits" if t.images and not idle else "")
         return "  ".join(part for part in parts if part)
 
     def _done_of_all(self, standing: Standing) -> tuple[int, int | None]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.flow.channels import Meter
-from engine.report.bottleneck import advice, find_bottleneck, utilisation
+from engine.report.bottleneck import TOO_SHORT, advice, find_bottleneck, utilisation
 from engine.types import Outcome
+
+SHORTEST_ADVISED_S = 2.0
+"""A run that took less says nothing of what limits a long one."""
 
 
 @dataclass
@@ -15,9 +18,9 @@ class Tally:
     """Counts of this run, added to by the stages. Thread-safe."""
 
     images: int = 0  # media that went through the model
-    done: int = 0
+    done: int = 0  # known at the end: `Ledger.ended`, as a medium is done when the last sink has it
     failed: int = 0
-    rejected: int = 0
+    rejected: int = 0  # as `done`
     skipped: int = 0
     refused: int = 0  # single records that the API gave up on
     records: int = 0
@@ -41,6 +44,7 @@ class Summary:
         peak_vram_of: whose use that is, in words.
         ledger: how many media the ledger holds now, by outcome; those of earlier runs too.
         refused_records: how many single records in the ledger the API gave up on, in this run and earlier ones.
+        follows: whether the run waited for new media.
     """
 
     tally: Tally
@@ -55,6 +59,7 @@ class Summary:
     ledger: Mapping[Outcome, int]
     refused_records: int = 0
     interrupted: bool = False
+    follows: bool = False
 
     @property
     def rate(self) -> float:
@@ -101,22 +106,40 @@ class Summary:
             known = sum(self.ledger.values())
             if not known:
                 return ["nothing to do: the catalogue lists no media"]
-            return [f"nothing to do: each of the {known:,} media of the catalogue is done, failed, rejected or skipped"]
+            which = "the only medium" if known == 1 else f"each of the {known:,} media"
+            return [f"nothing to do: {which} of the catalogue is done, failed, rejected or skipped"]
         not_done = [f"{getattr(t, name)} {name}" for name in ("failed", "rejected", "skipped") if getattr(t, name)]
         waiting = self.ledger[Outcome.OUTBOX]
-        shares = "  ".join(f"{m.name} {utilisation(m, self.seconds):.0%}" for m in self.meters)
+        shares = "  ".join(
+            f"{m.name} {utilisation(m, self.seconds):.0%}" + (f" ({m.threads} at once)" if m.adapts else "")
+            for m in self.meters
+        )
         return [
-            f"{t.images:,} images in {duration(self.seconds)}: {self.rate:.1f} images/s "
+            f"{counted(t.images, 'image')} in {duration(self.seconds)}: {self.rate:.1f} images/s "
             f"({self.device}, {self.precision}, batches of {self.batch_size})",
-            f"{t.records:,} records in {t.requests:,} requests"
+            f"{counted(t.records, 'record')} in {counted(t.requests, 'request')}"
             + "".join(f", {part}" for part in not_done)
             + (f", {t.refused:,} refused by the API (engine status)" if t.refused else "")
-            + (f"; {waiting:,} media wait in the outbox" if waiting else ""),
+            + (f"; {waiting:,} {'medium waits' if waiting == 1 else 'media wait'} in the outbox" if waiting else ""),
             f"at most {self.peak_rss_mb:,.0f} MB of memory"
             + ("" if self.peak_vram_mb is None else f", {self.peak_vram_mb:,.0f} MB of VRAM ({self.peak_vram_of})"),
             f"busy: {shares}",
-            advice(self.meters, self.seconds, self.device),
+            *self._advice(),
         ]
+
+    def _advice(self) -> list[str]:
+        """What limited the run; nothing where it did too little to tell, or mostly waited for new media."""
+        meters = [m for m in self.meters if not (self.follows and m.name == "source")]  # it lists all the time
+        if not self.tally.images or self.seconds < SHORTEST_ADVISED_S:
+            return []
+        if self.follows and utilisation(find_bottleneck(meters, self.seconds), self.seconds) < TOO_SHORT:
+            return []
+        return [advice(meters, self.seconds, self.device)]
+
+
+def counted(number: int, what: str) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

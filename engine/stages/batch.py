@@ -35,7 +35,8 @@ class Batcher:
     """Collects fitted pictures into batches; a pool of `buffers` batches goes round.
 
     A row is claimed only when its picture is fitted, so a picture that fails leaves no hole. When nothing is on its way
-    to a batch any more (`InFlight.loading`), a partial batch goes.
+    to a batch any more (`InFlight.loading`), a partial batch goes; so does one that got no row for a while, as its rows
+    wait for a slow read.
     """
 
     def __init__(
@@ -47,14 +48,16 @@ class Batcher:
         *,
         buffers: int = 3,
         partial_wait_s: float = 0.05,
+        slow_read_s: float = 2.0,
     ) -> None:
-        """`partial_wait_s`: `Waits.partial_batch`."""
+        """`partial_wait_s`: `Waits.partial_batch`; `slow_read_s`: `Waits.slow_read`."""
         self._free = [Batch(size, shape) for _ in range(buffers)]
         self._open: Batch | None = None
         self._sealed: list[Batch] = []  # full, or partial and to go; some rows perhaps still being copied
         self._in_flight = in_flight
         self._stop = stop
-        self._partial_wait_s = partial_wait_s
+        self._partial_wait_s, self._slow_read_s = partial_wait_s, slow_read_s
+        self._last_row = 0.0  # when the open batch got its last one
         self._changed = threading.Condition()
         in_flight.on_quiet(self._wake)
         stop.on_stop(self._wake)
@@ -63,6 +66,8 @@ class Batcher:
         """Copy `row` into the next free row; waits for a buffer."""
         with self._changed:
             batch, index = self._claim(ticket, meter)
+            if not index:
+                self._changed.notify_all()  # `take` looks from now on how long its next row takes
         batch.pixels[index] = row  # 1.6 MB at 512x512: outside the lock
         # Outside our lock: it may call `_wake`, which takes it. Before `filled` is raised: a batch must not go while a
         # ticket in it is still loading.
@@ -105,7 +110,7 @@ class Batcher:
             raise Stopped
         batch = self._open or self._free.pop()
         batch.tickets.append(ticket)
-        self._open = batch
+        self._open, self._last_row = batch, time.monotonic()
         if len(batch.tickets) == batch.size:
             self._seal(batch)
         return batch, len(batch.tickets) - 1
@@ -121,7 +126,7 @@ class Batcher:
                     self._sealed.remove(batch)
                     return batch
             if self._in_flight.loading:
-                self._changed.wait()
+                self._wait_for_rows()
             elif self._open is not None:
                 # Nothing is on its way. Unless the source goes on within the wait, the partial batch goes.
                 if self._source_rests() or not self._changed.wait_for(self._moved, self._partial_wait_s):
@@ -131,6 +136,15 @@ class Batcher:
             else:
                 self._changed.wait()
         raise Stopped
+
+    def _wait_for_rows(self) -> None:
+        """Rows are on their way, but the open batch goes without them if the next one takes too long."""
+        if self._open is None:
+            self._changed.wait()
+        elif (left := self._last_row + self._slow_read_s - time.monotonic()) > 0:
+            self._changed.wait(left)
+        else:
+            self._seal(self._open)
 
     def _source_rests(self) -> bool:
         return self._in_flight.paused or self._in_flight.closed

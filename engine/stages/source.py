@@ -1,18 +1,26 @@
-"""The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once."""
+"""The first stage: the media of a catalogue, page by page, each that is still to be tagged handed on once.
+
+While the media of a page are handed on, which takes as long as they are read, the next page is asked for: one page and
+no more. It is admitted only when its turn comes.
+"""
 
 import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Protocol
 
 from engine.config import RunConfig, Waits
 from engine.flow.channels import Channel, Meter, Stop
+from engine.flow.stage import in_thread
 from engine.ledger.deaths import ALONE_FROM, GIVEN_UP_AT
+from engine.stages.storage_watch import state_within
 from engine.stages.ticket import Failed, InFlight, Ticket
-from engine.storage import Storage, known_state
+from engine.storage import Storage
 from engine.types import FileState, Media, Outcome, Position
 
 LARGEST_PAGE = 5_000
@@ -106,22 +114,33 @@ class Source:
         self._swept = Position(settled=self._admission.settled(start, again))
         usual = limit = self._config.segment_size
         most = max(usual, LARGEST_PAGE)
+        ahead: Future[list[Media]] | None = None
+        before = 0  # media on the page before
         while self._left != 0:
-            with self.meter.working(items=0):
-                page = self._catalogue.segment(start, limit)
-                admitted = self._admission.admit(page, again) if page else []
+            page = ahead.result() if ahead else self._list(start, limit)
+            if ahead and not page:
+                page = self._list(start, limit)  # media may have come while the last page was handed on
             if not page:
                 break
+            with self.meter.working(items=0):
+                admitted = self._admission.admit(page, again)
+            # A page much shorter than asked for, and than the one before it, is probably the last one.
+            more = 2 * len(page) > min(limit, before or limit) and (self._left is None or self._left > len(admitted))
             # Where all is known, larger pages spare most of the requests. A short one shows the catalogue's own limit.
             most = most if len(page) >= limit else max(usual, len(page))
             limit = usual if admitted else min(2 * limit, most)
-            start = max(media.id for media in page) + 1
+            start, before = max(media.id for media in page) + 1, len(page)
+            ahead = in_thread(partial(self._list, start, limit)) if admitted and more else None
             self._passed(page, admitted)
             self._tag(admitted)
         self._swept = replace(self._swept, ended=True)
         self._settle()
         self._tag_suspects()
         return start
+
+    def _list(self, start: int, limit: int) -> list[Media]:
+        with self.meter.working(items=0):
+            return self._catalogue.segment(start, limit)
 
     def _tag(self, admitted: Sequence[Media]) -> None:
         """Hand media on, as far as the limit goes. Those that may kill the process are put off, or have failed."""
@@ -145,7 +164,7 @@ class Source:
         if self._admission.deaths(media) < GIVEN_UP_AT:
             self._todo.put(ticket, self.meter)
         else:
-            ticket.fail(GIVEN_UP, known_state(self._storage, media.storage_url))
+            ticket.fail(GIVEN_UP, state_within(self._storage, media.storage_url, self._waits.silence))
 
     def _tag_suspects(self) -> None:
         """One after the other, when all else is settled, for each may end the process."""

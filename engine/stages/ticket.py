@@ -252,7 +252,7 @@ class InFlight:
             for ticket in tickets:
                 ticket.move(_State.BATCHED, _State.SETTLED)
         future = self._store.store(tagged, entries)
-        future.add_done_callback(lambda done: None if done.exception() else self._stored(tagged, entries))
+        future.add_done_callback(lambda done: None if done.exception() else self._stored(tagged))
         return future
 
     # The main thread's side.
@@ -270,9 +270,8 @@ class InFlight:
         """Media under way."""
         return len(self._ids)
 
-    def _stored(self, tagged: Sequence[Tagged], entries: Entries) -> None:
-        waiting = sum(any(entry is not None for entry in row) for row in zip(*entries.values(), strict=True))
-        self.tally.add(images=len(tagged), done=len(tagged) - waiting)
+    def _stored(self, tagged: Sequence[Tagged]) -> None:
+        self.tally.add(images=len(tagged))
         self._out([item.media for item in tagged])
 
     def _left_loading(self, ticket: Ticket, state: _State) -> None:

@@ -24,6 +24,7 @@ from engine.types import FileState
 
 _CONNECT = 10.0  # seconds at most for a connection; in a network that works it is well below one
 _PIECE = 1 << 18  # bytes asked of the system at a time
+_HEAD_PIECE = 1 << 16  # of an answer's head, with which a small file comes whole: memory of this size is cheap
 _LONGEST_HEAD = 1 << 16  # bytes of status and headers
 _SHOWN = 4096  # bytes of an error's body that are looked at
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE", "HTTP_REQUEST")
@@ -83,6 +84,25 @@ class Answer:
             raise self._trouble(error) from error
         return data
 
+    def _read_into(self, view: memoryview) -> int:
+        """As `read`, into memory that is there, of an answer with a size."""
+        view = view[: self._left or 0]
+        try:
+            if self._came:
+                count = min(len(self._came), len(view))
+                view[:count] = memoryview(self._came)[:count]
+                self._came = self._came[count:]
+            elif view:
+                count = self._socket.recv_into(view)
+                if not count:
+                    raise _Broken(f"{self._left:,} bytes before the end")
+            else:
+                return 0
+        except (OSError, _Broken) as error:
+            raise self._trouble(error) from error
+        self._left = (self._left or 0) - count
+        return count
+
     def _more(self, size: int) -> bytes:
         """Bytes that came or come next, at most `size`; b"" where the connection ends."""
         if not self._came:
@@ -95,7 +115,7 @@ class Answer:
         while (at := self._came.find(mark)) < 0:
             if len(self._came) > _LONGEST_HEAD:
                 raise _Broken("what came is not HTTP")
-            piece = self._socket.recv(_PIECE)
+            piece = self._socket.recv(_HEAD_PIECE)
             if not piece:
                 raise _Broken("it was closed in the middle of an answer" if self._came else "it was closed")
             self._came += piece
@@ -177,7 +197,7 @@ class Answer:
         if self.size > max_bytes:
             self.close()
             raise too_large(self.size, max_bytes)
-        return Reading(self.size, self.read, self.close)
+        return Reading(self.size, self.read, self.close, self._read_into)
 
 
 class Server:

@@ -43,6 +43,7 @@ _KINDS = {  # docs.aws.amazon.com, "Error responses"; what is not here goes by i
 _PORT = "check the port of AWS_ENDPOINT_URL (of MinIO, 9000 is S3 and 9001 its page for people)"
 _PATH_STYLE = "set AWS_VIRTUAL_HOSTED_STYLE_REQUEST=false, and leave the bucket out of AWS_ENDPOINT_URL"
 _EXPIRED = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
+_REPLACED = (*_EXPIRED, "InvalidAccessKeyId", "SignatureDoesNotMatch")  # perhaps: others may be there meanwhile
 
 
 class S3Storage:
@@ -155,12 +156,12 @@ class S3Storage:
             raise Unreadable(text, kind, error.retry_after) from None
 
     def _ask(self, method: str, key_path: str, query_text: str, timeout_s: float | None = None) -> Answer:
-        """One request, and a second one if its keys had expired and others are there now."""
+        """One request, and a second one if its keys are not taken any more and others are there now."""
         keys = self._keys()
         try:
             return self._ask_once(method, key_path, query_text, keys, timeout_s)
         except _Refused as error:
-            if not (error.code in _EXPIRED and keys and self._credentials and self._renewed(keys)):
+            if not (error.code in _REPLACED and keys and self._credentials and self._renewed(keys)):
                 raise
         return self._ask_once(method, key_path, query_text, self._keys(), timeout_s)
 

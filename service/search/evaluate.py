@@ -53,11 +53,17 @@ class Answer:
         mistakes: of the query, those that only the meaning shows too.
     """
 
+    text: str
     query: Query
     mask: Mask
     score: npt.NDArray[np.int64]
     resolved: list[Resolved] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
+
+    def mistake(self, of: str, reason: str) -> None:
+        """Add one, about a word of the query."""
+        at = self.text.lower().find(of.lower())
+        self.mistakes.append(Mistake(max(at, 0), len(of) if at >= 0 else max(1, len(self.text)), reason))
 
     @property
     def order(self) -> Order:
@@ -150,7 +156,7 @@ class Evaluation:
                 continue
             meanings = self._vocabulary.meanings(self._index, text, "rating", self._language)
             if not meanings:
-                self._answer.mistakes.append(Mistake(0, 1, f"no rating is called {text[:100]}"))
+                self._answer.mistake(text, f"no rating is called {text[:100]}")
             masks.append(self._name(meanings, wanted) > 0)
         return _any(masks)
 
@@ -166,7 +172,7 @@ class Evaluation:
         if isinstance(condition, Source):
             if condition.text not in ("human", "model") and condition.text not in self._index.models:
                 sentence = f"no model is called {condition.text[:100]}: there is human, model, or a model's name"
-                self._answer.mistakes.append(Mistake(0, 1, sentence))
+                self._answer.mistake(condition.text, sentence)
             return wanted._replace(source=condition.text)
         half = 0.5 / 65_535  # of a step, for a score is kept in steps
         low = condition.low + (half if condition.sign == ">" else -half)

@@ -9,15 +9,21 @@ from sqlalchemy import select
 
 from service.database import Database, media
 from service.search.evaluate import Answer, Evaluation, Neighbours, Resolved
-from service.search.index import ANY, Index, keyed
+from service.search.index import ANY, Count, Index, keyed
 from service.search.names import Names
-from service.search.query import Name, names, parse
+from service.search.query import All, Any_, Everything, Name, Not, names, parse
 from service.search.said import TagOfPicture, tags_of
 
+RATING = "rating:"
+"""Keys of ratings begin so."""
 CARD_TAGS = 4
 """Tags shown under a picture in the grid."""
 FACETS = 12
 """Tags of a category that are offered beside the results."""
+
+
+class MistakenQuery(ValueError):
+    """Part of a query cannot be read; the text is a whole sentence."""
 
 
 class Search:
@@ -42,14 +48,23 @@ class Search:
             "total": total,
             "pictures": self._cards(media_ids, wanted, language),
             "query": str(answer.query),
+            "parts": self._parts(answer),
             "names": [_shown(one) for one in answer.resolved],
             "mistakes": [one.__dict__ for one in answer.mistakes],
         }
 
     def ids(self, text: str, language: str = "en") -> list[int]:
-        """The ids of all that match, in the query's order."""
+        """The ids of all that match, in the query's order.
+
+        Raises MistakenQuery where part of it cannot be read: `find` leaves that out and says so, but what is done to
+        all that were found must be done to those that were meant.
+        """
         with self.index.fresh() as index:
-            keys = _order_keys(index, self._answer(index, text, language))
+            answer = self._answer(index, text, language)
+            if answer.mistakes:
+                first = answer.mistakes[0]
+                raise MistakenQuery(f"the query cannot be read at character {first.at + 1}: {first.reason}")
+            keys = _order_keys(index, answer)
             found: list[int] = index.ids[_page(keys, 0, len(keys))].tolist()
             return found
 
@@ -73,26 +88,31 @@ class Search:
             return int(index.ids[int(further.min() if after else further.max()) & _ROW])
 
     def facets(self, text: str, language: str = "en") -> dict[str, Any]:
-        """What the found pictures have: of each category the tags that most of them have, with counts."""
+        """What the found pictures have: the tags of each category that most of them have, and how many each group."""
         with self.index.fresh() as index:
             answer = self._answer(index, text, language)
-            return {
-                "total": int(np.count_nonzero(answer.mask)),
-                "categories": [
-                    {
-                        "category": category,
-                        "tags": [
-                            {
-                                "tag": c.tag.key,
-                                "name": self.vocabulary.shown(c.tag.key, language),
-                                "pictures": c.pictures,
-                            }
-                            for c in index.most(answer.mask, category, FACETS)
-                        ],
-                    }
-                    for category in index.categories()
-                ],
-            }
+            categories = [
+                {"category": category, "tags": self._counted(index.most(answer.mask, category, FACETS), language)}
+                for category in index.categories()
+            ]
+            groups = []
+            for group in self.vocabulary.groups(index, language):
+                best = index.best(keyed(index.by_key, group.keys))
+                if pictures := int(np.count_nonzero((best > 0) & answer.mask)):
+                    groups.append({"path": group.path, "name": group.name, "pictures": pictures})
+            return {"total": int(np.count_nonzero(answer.mask)), "categories": categories, "groups": groups}
+
+    def browse(self, group: str, limit: int, language: str = "en") -> list[dict[str, Any]]:
+        """The tags of a group that most pictures have, with how many."""
+        with self.index.fresh() as index:
+            keys = next((one.keys for one in self.vocabulary.groups(index, language) if one.path == group), frozenset())
+            counts = [Count(one, index.count([one])) for one in keyed(index.by_key, keys)]
+            counts.sort(key=lambda count: (-count.pictures, count.tag.key))
+            return self._counted([one for one in counts if one.pictures][:limit], language)
+
+    def _counted(self, counts: Sequence[Count], language: str) -> list[dict[str, Any]]:
+        shown = self.vocabulary.shown
+        return [{"tag": tag.key, "name": shown(tag.key, language), "pictures": pictures} for tag, pictures in counts]
 
     def suggest(self, text: str, limit: int, language: str = "en") -> list[dict[str, Any]]:
         """What may be meant by what is being typed, with the number of pictures; nothing that no picture has."""
@@ -105,14 +125,19 @@ class Search:
                     found.append({**entry, "category": tags[0].category, "pictures": pictures})
             return found
 
-    def summary(self) -> dict[str, Any]:
-        """How many pictures there are, how many of them have tags, how many tags are in use, and their categories."""
+    def summary(self, language: str = "en") -> dict[str, Any]:
+        """How many pictures there are, how many have tags; how many tags are in use, their categories, the ratings."""
         with self.index.fresh() as index:
             return {
                 "pictures": int(np.count_nonzero(index.present)),
                 "tagged": int(np.count_nonzero(index.tagged() & index.present)),
                 "tags": sum(1 for one in index.tags.values() if one.size),
                 "categories": index.categories(),
+                "ratings": [
+                    {"tag": one.key, "name": self.vocabulary.shown(one.key, language)}
+                    for one in index.tags.values()
+                    if one.key.startswith(RATING) and one.size
+                ],
             }
 
     def picture(self, media_id: int, language: str = "en") -> dict[str, Any] | None:
@@ -123,6 +148,26 @@ class Search:
                 return None
             tags = tags_of(connection, [media_id])[media_id]
         return {"id": media_id, "path": row.path, "tags": [self._entry(one, language) for one in tags]}
+
+    def _parts(self, answer: Answer) -> list[dict[str, Any]]:
+        """What must all hold: each as it is written in a query, and what it means if it is a name."""
+        tree = answer.query.tree
+        resolved = {one.name: one for one in answer.resolved}
+        found = []
+        for part in () if isinstance(tree, Everything) else tree.parts if isinstance(tree, All) else (tree,):
+            inner = part.part if isinstance(part, Not) else part
+            name = resolved.get(inner) if isinstance(inner, Name) else None
+            tags = keyed(self.index.by_key, name.meanings[0].keys) if name and name.meanings else []
+            text = f"({part})" if isinstance(part, Any_) else str(part)
+            found.append(
+                {
+                    "text": text,
+                    "negative": isinstance(part, Not),
+                    "category": tags[0].category if tags else None,
+                    "name": _shown(name) if name else None,
+                }
+            )
+        return found
 
     def _cards(self, media_ids: Sequence[int], wanted: set[str], language: str) -> list[dict[str, Any]]:
         with self._database.reading() as connection:
@@ -152,7 +197,7 @@ class Search:
 
     def _answer(self, index: Index, text: str, language: str) -> Answer:
         query = parse(text)
-        answer = Answer(query, np.empty(0, np.bool_), np.zeros(len(index.ids), np.int64))
+        answer = Answer(text, query, np.empty(0, np.bool_), np.zeros(len(index.ids), np.int64))
         answer.mistakes.extend(query.mistakes)
         answer.resolved = [self._resolve(index, one, language) for one in dict.fromkeys(names(query.tree))]
         evaluation = Evaluation(index, answer, self.vocabulary, language, self._neighbours)
@@ -199,4 +244,4 @@ def _shown(one: Resolved) -> dict[str, Any]:
 
 
 def _is_rating(one: TagOfPicture) -> bool:
-    return one.key.startswith("rating:")
+    return one.key.startswith(RATING)

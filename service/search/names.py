@@ -30,6 +30,14 @@ class Meaning(NamedTuple):
     narrower: frozenset[str] = frozenset()
 
 
+class Group(NamedTuple):
+    """A group of tags for browsing; `keys`: of all tags in it and in the groups within it."""
+
+    path: str
+    name: str
+    keys: frozenset[str]
+
+
 class Names(Protocol):
     """Knows what names mean."""
 
@@ -46,6 +54,10 @@ class Names(Protocol):
 
     def suggest(self, index: Index, text: str, language: str, limit: int) -> Sequence[Meaning]:
         """What begins with the text or holds it, best first; only what some picture has."""
+        ...
+
+    def groups(self, index: Index, language: str) -> Sequence[Group]:
+        """The tree for browsing, each group behind the one that it lies in; none where nothing is known."""
         ...
 
     def shown(self, key: str, language: str) -> str:
@@ -76,6 +88,9 @@ class Keys:
         inside = [one for one in index.tags.values() if one.size and wanted in _folded(one.key)]
         inside.sort(key=lambda one: (not _folded(one.key).startswith(wanted), -one.size, one.key))
         return [_meaning(one, "part") for one in inside[:limit]]
+
+    def groups(self, index: Index, language: str) -> Sequence[Group]:
+        return []
 
     def shown(self, key: str, language: str) -> str:
         return key

@@ -187,6 +187,9 @@ class Query:
         return f"{tree} {order}".strip()
 
 
+_UNCLOSED = "this bracket is not closed"
+
+
 def parse(text: str) -> Query:
     """The query that the text means. What cannot be read is left out and named in `mistakes`."""
     parser = _Parser(text)
@@ -304,12 +307,13 @@ class _Parser:
             self._wrong(at, at + 1, f"brackets may lie {MAX_DEPTH} deep at most")
             return None
         tree = self.query(depth + 1)
-        if self._text.startswith(")", self._at):
+        closed = self._text.startswith(")", self._at)
+        if closed:
             self._at += 1
-        else:
-            self._wrong(at, at + 1, "this bracket is not closed")
+        elif not any(one.reason == _UNCLOSED for one in self.mistakes):  # of several one is enough
+            self._wrong(at, at + 1, _UNCLOSED)
         if isinstance(tree, Everything):
-            if self._at - at <= 2:
+            if closed and self._at - at <= 2:
                 self._wrong(at, self._at, "there is nothing between the brackets")
             return None
         return tree
@@ -355,7 +359,7 @@ class _Parser:
             reason = f"nothing follows `{prefix}:`" if prefix else "there is nothing between the quotes"
             return self._wrong(at, self._at, reason)
         if prefix is None or prefix in CATEGORIES:
-            is_pattern = "*" in word and not quoted and (prefix or word.strip("*")) and _is_balanced(word)
+            is_pattern = "*" in word and not quoted and _is_balanced(word)
             return Pattern(word, prefix) if is_pattern else Name(word, prefix)
         return {
             "rating": self._rating,
@@ -385,6 +389,8 @@ class _Parser:
         if word == ".." or not all(_NUMBER.fullmatch(end) or (dots and not end) for end in ends):
             return self._wrong(at, self._at, "an id is a number, and a range is written `id:10..20`")
         first = int(low) if low else 0
+        if high and int(high) < first:
+            return self._wrong(at, self._at, f"a range begins with the smaller number: `id:{high}..{low}`")
         return Ids(first, (int(high) if high else 10**18 - 1) if dots else first)
 
     def _similar(self, word: str, at: int) -> Tree | None:

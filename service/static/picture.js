@@ -1,6 +1,8 @@
 // One picture with all its tags, over the grid. A click shows it pixel by pixel, and there dragging moves it.
 
-import { byId, colour, getJson, make } from "./dom.js";
+import { box } from "./complete.js";
+import { byId, colour, getJson, make, postJson, quoted, toast, who } from "./dom.js";
+import { t } from "./words.js";
 
 const ORDER = ["Character", "General", "System"];
 const NOT_SHOWN_BY_BROWSERS = /\.tiff?$/i;
@@ -24,11 +26,13 @@ export class Picture {
     });
     this.#dialog.addEventListener("click", (event) => event.target === this.#dialog && close());
     this.#dialog.addEventListener("keydown", (event) => {
+      if (event.target instanceof HTMLInputElement) return;
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (by) step(by);
       if (event.key === "z") this.#zoom(!this.#actual);
     });
     byId("again").addEventListener("click", () => this.#tagAgain());
+    byId("alike").addEventListener("click", () => search(`similar:${this.#shown}`));
     byId("zoom").addEventListener("click", () => this.#zoom(!this.#actual));
     this.#pane.addEventListener("click", (event) => this.#dragged || this.#zoom(!this.#actual, event));
     this.#pane.addEventListener("pointerdown", (event) => this.#drag(event));
@@ -37,6 +41,13 @@ export class Picture {
       const fallback = `/thumb/${this.#shown}?size=large`;
       if (!this.#image.src.endsWith(fallback)) this.#image.src = fallback;
     });
+    byId("add-tag").replaceChildren(
+      box("add-input", "addTag", {
+        choose: ({ tag }) => this.#say(tag, true),
+        enter: (text) => text && ((byId("add-input").value = ""), this.#say(text.replaceAll(" ", "_"), true)),
+        path: "/page/tags/suggest",
+      }),
+    );
   }
 
   /** Opens the picture with this id; null closes. */
@@ -49,54 +60,80 @@ export class Picture {
       this.#image.removeAttribute("src");
       return;
     }
-    let found;
-    try {
-      found = await getJson(`/page/pictures/${id}`);
-    } catch {
-      found = { path: "This picture is not there any more", tags: [] };
-    }
+    const found = await this.#ask(id);
     if (this.#shown !== id) return;
     this.#fill(id, found);
     if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  async #ask(id) {
+    try {
+      return await getJson(`/page/pictures/${id}`);
+    } catch {
+      return { path: t("gone"), tags: [] };
+    }
   }
 
   #fill(id, { path, tags }) {
     byId("name").textContent = path;
     byId("size").textContent = "";
     byId("original").href = `/picture/${id}`;
-    byId("again").textContent = "Tag again";
+    byId("again").textContent = t("tagAgain");
     byId("again").disabled = false;
     this.#image.alt = path;
     this.#image.style.backgroundImage = `url("/thumb/${id}")`;
     this.#image.src = NOT_SHOWN_BY_BROWSERS.test(path) ? `/thumb/${id}?size=large` : `/picture/${id}`;
+    this.#list(tags);
+  }
+
+  #list(tags) {
     const groups = Map.groupBy?.(tags, (entry) => entry.category) ?? group(tags);
     const rank = (name) => (ORDER.indexOf(name) + ORDER.length) % ORDER.length;
     const names = [...groups.keys()].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
     byId("all-tags").replaceChildren(
       ...names.map((name) => this.#category(name, groups.get(name))),
-      ...(tags.length ? [] : [make("p", { class: "none" }, "No tags yet.")]),
+      ...(tags.length ? [] : [make("p", { class: "none" }, t("noTags"))]),
     );
   }
 
-  #category(name, tags) {
-    const rows = tags.map(({ tag, category, score }) => {
+  #category(category, tags) {
+    const rows = tags.map(({ tag, name, score, verdict, counts, models }) => {
       const bar = make("i");
-      bar.style.width = `${score * 100}%`;
+      bar.style.width = `${(score ?? 0) * 100}%`;
+      const opinions = Object.entries(models).map(([model, of]) => `${model || "—"}: ${of.toFixed(3)}`).join("\n");
+      const mark = (value, sign, title) =>
+        make("button", { class: "verdict", "aria-pressed": String(verdict === value), title: t(title), "aria-label": `${t(title)}: ${name}`, click: () => this.#say(tag, verdict === value ? null : value) }, sign);
       return make(
         "li",
-        { class: colour(category) },
-        make("button", { title: `Search ${tag}`, click: () => this.#search(tag) }, make("span", {}, tag),
-          make("small", {}, score.toFixed(3)), make("span", { class: "track" }, bar)),
+        { class: `${colour(category)}${counts ? "" : " out"}`, "data-tag": tag },
+        make("button", { class: "tag", title: `${t("searchFor", tag)}\n${opinions}`, click: () => this.#search(quoted(tag)) },
+          make("span", {}, name, name !== tag && make("i", {}, tag)),
+          make("small", {}, verdict === true ? t("said") : score === null ? "" : score.toFixed(3)), make("span", { class: "track" }, bar)),
+        mark(true, "✓", "yes"), mark(false, "✗", "no"),
       );
     });
-    return make("section", {}, make("h3", { class: colour(name) }, name), make("ul", {}, ...rows));
+    return make("section", {}, make("h3", { class: colour(category) }, category), make("ul", {}, ...rows));
+  }
+
+  /** A person's word on a tag: true, false, or nothing any more. */
+  async #say(tag, value) {
+    const id = this.#shown;
+    const key = value === true ? "yes" : value === false ? "no" : "clear";
+    try {
+      await postJson("/page/edits", { pictures: [id], [key]: [tag], who: who() });
+    } catch (error) {
+      return toast(error.message);
+    }
+    const found = await this.#ask(id);
+    if (this.#shown === id) this.#list(found.tags);
+    return undefined;
   }
 
   async #tagAgain() {
     const id = this.#shown;
     const { ok } = await fetch(`/page/pictures/${id}/again`, { method: "POST" });
     if (this.#shown !== id) return;
-    byId("again").textContent = ok ? "Will be tagged again" : "It is not there any more";
+    byId("again").textContent = t(ok ? "willTag" : "gone");
     byId("again").disabled = true;
   }
 

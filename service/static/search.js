@@ -1,143 +1,94 @@
-// The search box: chips for whole tags, suggestions for what is being typed, and the category.
+// The search box: a chip for each thing that must hold, suggestions for what is being typed, mistakes at their place.
 
-import { byId, colour, getJson, make, number } from "./dom.js";
-
-const TYPING_MS = 120;
+import { Complete } from "./complete.js";
+import { byId, colour, make, quoted } from "./dom.js";
+import { t } from "./words.js";
 
 export class Search {
   #input = byId("input");
-  #list = byId("suggestions");
-  #state = null;
+  #parts = [];
   #change;
-  #typing = null;
-  #asking = null;
-  #active = -1;
 
+  /** `change(q)`: the query is another one. */
   constructor({ change }) {
     this.#change = change;
-    this.#input.addEventListener("input", () => {
-      clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.#typed(), TYPING_MS);
+    new Complete(this.#input, byId("suggestions"), {
+      word: true,
+      choose: ({ tag, negative, before }) => this.#add([before, `${negative ? "-" : ""}${quoted(tag)}`]),
+      enter: (text) => text && this.#add([text]),
     });
-    this.#input.addEventListener("keydown", (event) => this.#key(event));
-    this.#input.addEventListener("focus", () => this.#input.value && this.#suggest());
-    this.#input.addEventListener("blur", () => this.#hide());
-    byId("search").addEventListener("click", ({ target }) => target.closest("button, li") || this.#input.focus());
+    this.#input.addEventListener("keydown", (event) => {
+      if (event.key !== "Backspace" || this.#input.value || !this.#parts.length) return;
+      event.preventDefault();
+      this.#change(this.#text(this.#parts.slice(0, -1)));
+    });
+    byId("search").addEventListener("click", ({ target }) => target.closest("button, li, details") || this.#input.focus());
   }
 
-  show(state, summary) {
-    this.#state = state;
-    if (this.#typing === null && this.#input.value.trim() !== state.q) this.#input.value = state.q;
-    byId("chips").replaceChildren(...state.tags.map((tag) => this.#chip(tag)));
-    this.#input.placeholder = state.tags.length ? "and …" : "Search tags: long finds long_hair";
-    this.showCategories(state, summary);
-  }
-
-  showCategories({ category }, summary) {
-    const choices = ["", ...(summary?.categories ?? [])];
-    byId("categories").replaceChildren(
-      ...(choices.length < 2 ? [] : choices).map((name) =>
+  /** What the service understood of the query. */
+  show(answer) {
+    this.#parts = answer.parts;
+    byId("chips").replaceChildren(...answer.parts.map((part, at) => this.#chip(part, at)));
+    this.#input.placeholder = t(answer.parts.length ? "and" : "search");
+    const unknown = answer.names.filter((name) => name.found.length === 0);
+    byId("wrong").replaceChildren(
+      ...answer.mistakes.map(({ at, length, reason }) => make("li", {}, ...placed(answer.asked, at, length), `: ${reason}`)),
+      ...unknown.map((name) =>
         make(
-          "button",
-          { class: colour(name), "aria-pressed": String(name === category), click: () => this.#change({ category: name }) },
-          name || "All",
+          "li", {}, t("unknown", name.text),
+          ...(name.near.length ? [` ${t("meant")} `, ...name.near.map((near) => make("button", { class: "link", click: () => this.#instead(name.text, near) }, near))] : []),
         ),
       ),
     );
   }
 
-  #chip(tag) {
-    const remove = () => this.#change({ tags: this.#state.tags.filter((other) => other !== tag) });
-    return make("li", {}, tag, make("button", { "aria-label": `Remove ${tag}`, click: remove }, "×"));
+  /** Adds what must hold too, or takes it away, or turns it round: a click adds, a second one excludes. */
+  toggle(text) {
+    const at = this.#parts.findIndex((part) => part.text === text || part.text === `-${text}`);
+    if (at < 0) this.#add([text]);
+    else if (this.#parts[at].negative) this.#without(at);
+    else this.#replace(at, `-${text}`);
   }
 
-  #typed() {
-    this.#typing = null;
-    this.#change({ q: this.#input.value.trim() }, { replace: true });
-    this.#suggest();
+  state(text) {
+    const part = this.#parts.find((one) => one.text === text || one.text === `-${text}`);
+    return part ? (part.negative ? "out" : "in") : "";
   }
 
-  async #suggest() {
-    this.#asking?.abort();
-    const word = this.#input.value.trim();
-    if (!word) return this.#hide();
-    const asking = (this.#asking = new AbortController());
-    const last = word.split(/\s+/).at(-1);
-    try {
-      const found = await getJson("/page/tags", { q: last }, asking.signal);
-      const fresh = found.filter(({ tag, category }) => !this.#state.tags.includes(tag) && [category, ""].includes(this.#state.category));
-      if (!asking.signal.aborted) this.#offer(fresh, last);
-    } catch {
-      // typed on, or the service is away, which the grid says
-    }
+  #add(texts) {
+    this.#input.value = "";
+    this.#change([this.#text(this.#parts), ...texts].filter(Boolean).join(" "));
   }
 
-  #offer(found, word) {
-    this.#active = -1;
-    this.#list.replaceChildren(
-      ...found.map(({ tag, category, pictures }, at) =>
+  #text = (parts) => parts.map((part) => part.text).join(" ");
+  #without = (at) => this.#change(this.#text(this.#parts.filter((_, other) => other !== at)));
+  #replace = (at, text) => this.#change(this.#parts.map((part, other) => (other === at ? text : part.text)).join(" "));
+
+  #instead(wrong, right) {
+    const at = this.#parts.findIndex((part) => part.name?.text === wrong);
+    if (at >= 0) this.#replace(at, `${this.#parts[at].negative ? "-" : ""}${quoted(right)}`);
+  }
+
+  #chip(part, at) {
+    const found = part.name?.found ?? [];
+    const plain = part.negative ? part.text.slice(1) : part.text;
+    const label = found.length === 1 ? found[0].name : part.name ? part.name.text : plain;
+    const turn = () => this.#replace(at, part.negative ? plain : `-${part.text}`);
+    const title = found.map((one) => `${one.name} (${one.concept})`).join("\n") || part.text;
+    return make(
+      "li", { class: `${colour(part.category)}${part.negative ? " not" : ""}`, "data-text": part.text },
+      make("button", { class: "label", title, click: turn }, part.negative && make("small", {}, `${t("without")} `), label),
+      found.length > 1 &&
         make(
-          "li",
-          {
-            role: "option", id: `suggestion-${at}`, class: colour(category), "data-tag": tag, "aria-selected": "false",
-            mousedown: (event) => event.preventDefault(), // keeps the focus in the box
-            click: () => this.#take(tag),
-          },
-          make("span", {}, ...marked(tag, word)),
-          make("small", {}, number(pictures)),
+          "details", {}, make("summary", { title: t("choose") }, `▾ ${found.length}`),
+          make("ul", { class: "suggestions" }, ...found.map((one) =>
+            make("li", { click: () => this.#replace(at, `${part.negative ? "-" : ""}${quoted(one.concept)}`) }, make("span", {}, one.name, make("i", {}, one.concept))))),
         ),
-      ),
+      make("button", { class: "off", "aria-label": `${t("remove")} ${label}`, click: () => this.#without(at) }, "×"),
     );
-    this.#list.hidden = found.length === 0 || document.activeElement !== this.#input;
-    this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
-    this.#input.removeAttribute("aria-activedescendant");
-  }
-
-  #hide() {
-    this.#asking?.abort();
-    this.#list.hidden = true;
-    this.#active = -1;
-    this.#input.setAttribute("aria-expanded", "false");
-    this.#input.removeAttribute("aria-activedescendant");
-  }
-
-  /** The tag becomes a chip in place of the word that was being typed. */
-  #take(tag) {
-    clearTimeout(this.#typing);
-    this.#typing = null;
-    const words = this.#input.value.trim().split(/\s+/).slice(0, -1).join(" ");
-    this.#input.value = words;
-    this.#hide();
-    this.#change({ tags: [...this.#state.tags.filter((other) => other !== tag), tag], q: words });
-  }
-
-  #key(event) {
-    const options = this.#list.hidden ? [] : [...this.#list.children];
-    if (event.key === "Enter" && options.length) {
-      this.#take(options[Math.max(this.#active, 0)].dataset.tag);
-    } else if (event.key === "Escape" && options.length) {
-      this.#hide();
-    } else if (event.key === "Backspace" && !this.#input.value && this.#state.tags.length) {
-      this.#change({ tags: this.#state.tags.slice(0, -1) });
-    } else if (["ArrowDown", "ArrowUp"].includes(event.key) && options.length) {
-      this.#move(options, event.key === "ArrowDown" ? 1 : -1);
-    } else return;
-    event.preventDefault();
-  }
-
-  #move(options, by) {
-    options[this.#active]?.setAttribute("aria-selected", "false");
-    this.#active = (Math.max(this.#active, by < 0 ? 0 : -1) + by + options.length) % options.length;
-    const option = options[this.#active];
-    option.setAttribute("aria-selected", "true");
-    option.scrollIntoView({ block: "nearest" });
-    this.#input.setAttribute("aria-activedescendant", option.id);
   }
 }
 
-/** The tag with what was typed set in bold. */
-function marked(tag, word) {
-  const at = tag.toLowerCase().indexOf(word.toLowerCase());
-  if (at < 0) return [tag];
-  return [tag.slice(0, at), make("b", {}, tag.slice(at, at + word.length)), tag.slice(at + word.length)];
+function placed(text, at, length) {
+  return [text.slice(Math.max(0, at - 12), at), make("mark", {}, text.slice(at, at + length) || "…"), text.slice(at + length, at + length + 12)];
 }

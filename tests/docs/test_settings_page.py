@@ -18,10 +18,10 @@ def test_a_setting_more_or_less_or_another_default_changes_the_page() -> None:
     class More(RunConfig):
         colour: str = Field("red", description="What it is painted.")
 
-    declared = RunConfig.model_fields["read_threads"]
+    declared = RunConfig.model_fields["connections"]
 
     class Other(RunConfig):
-        read_threads: int = Field(declared.default + 1, ge=1, le=256, description=declared.description)
+        connections: int = Field(declared.default + 1, ge=1, le=64, description=declared.description)
 
     less = settings_table().splitlines()
     more = settings_table(More).splitlines()

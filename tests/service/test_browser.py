@@ -69,37 +69,43 @@ def test_search_open_and_go_back(running, tagged, page, expect):
     assert page.locator("#pictures").inner_text() == str(len(NAMES))
 
     page.fill("#input", "long")
-    expect(page.locator(".card")).to_have_count(3)
     page.wait_for_selector("#suggestions [data-tag=long_hair]")
+    page.press("#input", "ArrowDown")
     page.press("#input", "Enter")
     page.wait_for_selector("#chips li")
-    assert "tag=long_hair" in page.url
+    expect(page.locator(".card")).to_have_count(3)
+    assert "q=long_hair" in page.url
 
     cards.last.click()
-    page.wait_for_selector("dialog[open]")
+    page.wait_for_selector("#dialog[open]")
     assert page.locator("#name").inner_text() in NAMES[1:]
     assert page.locator("#all-tags li").count() == 2
     first = page.url
     page.keyboard.press("ArrowLeft")
     expect(page).not_to_have_url(first)
     page.go_back()
-    expect(page.locator("dialog")).to_be_hidden()
-    assert re.search(r"\?tag=long_hair$", page.url)
+    expect(page.locator("#dialog")).to_be_hidden()
+    assert re.search(r"\?q=long_hair$", page.url)
     assert cards.count() == 3
 
-    page.locator("#chips button").click()
-    expect(page.locator(".card")).to_have_count(len(NAMES))
-    page.get_by_role("button", name="System").click()
+    page.locator("#chips .label").click()  # turns it round
     expect(page.locator(".card")).to_have_count(1)
+    page.locator("#chips .off").click()
+    expect(page.locator(".card")).to_have_count(len(NAMES))
+    page.locator("#facets button[title=short_hair]").click()
+    expect(page.locator(".card")).to_have_count(1)
+    page.locator("#facets button[title=short_hair]").click()  # the second click excludes
+    expect(page.locator("#chips .not")).to_have_count(1)
+    expect(page.locator(".card")).to_have_count(3)
 
 
 def test_a_sent_link_opens_the_picture_and_escape_closes_it(running, tagged, ids, page, expect):
-    page.goto(f"{running.url}/?q=hair&picture={ids[NAMES[3]]}")
-    page.wait_for_selector("dialog[open]")
+    page.goto(f"{running.url}/?q=long_hair&picture={ids[NAMES[3]]}")
+    page.wait_for_selector("#dialog[open]")
     assert page.locator("#name").inner_text() == NAMES[3]
     page.keyboard.press("Escape")
-    expect(page.locator("dialog")).to_be_hidden()
-    assert page.url == f"{running.url}/?q=hair"
+    expect(page.locator("#dialog")).to_be_hidden()
+    assert page.url == f"{running.url}/?q=long_hair"
 
 
 def test_empty_search_and_the_documentation(running, tagged, page, expect):
@@ -108,7 +114,7 @@ def test_empty_search_and_the_documentation(running, tagged, page, expect):
     page.get_by_role("button", name="Clear the search").click()
     expect(page.locator(".card")).to_have_count(len(NAMES))
     page.goto(f"{running.url}/docs")
-    expect(page.locator("#calls section")).to_have_count(5)
+    expect(page.locator("#calls section")).not_to_have_count(0)
 
 
 PHONE = {"viewport": {"width": 400, "height": 800}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -121,7 +127,7 @@ def test_no_keyboard_pops_up_on_a_phone(running, tagged, page, device):
     focused = "document.activeElement.id"
     assert page.evaluate(focused) == ("" if device else "input")
     if device:
-        page.tap("#chips button")  # what is no text is no wish to type
+        page.tap("#chips .off")  # what is no text is no wish to type
         page.wait_for_selector("#chips:empty", state="attached")
         assert page.evaluate(focused) != "input"
         page.tap(".lens")
@@ -131,11 +137,12 @@ def test_no_keyboard_pops_up_on_a_phone(running, tagged, page, device):
 @pytest.mark.parametrize("device", [{"color_scheme": scheme} for scheme in ("dark", "light")], ids=["dark", "light"])
 def test_text_can_be_read_in_both_schemes(running, tagged, ids, page, device):
     """WCAG's contrast of 4.5 between every text on the page and what lies under it."""
-    for address in ("/", "/?q=hair", "/?q=nonsense", f"/?picture={ids[NAMES[0]]}", "/docs"):
+    for address in ("/", "/?q=long_hair+-smile", "/?q=nonsense", f"/?picture={ids[NAMES[0]]}", "/docs", "/dictionary"):
         page.goto(running.url + address)
-        page.wait_for_selector("#calls section" if address == "/docs" else ".card, #empty:not([hidden])")
+        waited = {"/docs": "#calls section", "/dictionary": "#find-input"}
+        page.wait_for_selector(waited.get(address, ".card, #empty:not([hidden])"))
         if "picture" in address:
-            page.wait_for_selector("dialog[open]")
+            page.wait_for_selector("#dialog[open]")
         faint = page.evaluate(FAINT_TEXTS)
         assert faint == [], (address, faint)
     ground = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ground')")
@@ -206,7 +213,7 @@ def test_stepping_goes_past_what_is_loaded(running, library, tmp_path, page, exp
         Catalogue(database, library).scan()
         ids = [row.id for row in Catalogue(database, library).segment(0, 1000)]
     page.goto(f"{running.url}/?picture={ids[100]}")  # a sent link: the grid holds the first 60
-    page.wait_for_selector("dialog[open]")
+    page.wait_for_selector("#dialog[open]")
     for step, key in (
         (101, "ArrowRight"),
         (102, "ArrowRight"),
@@ -217,7 +224,7 @@ def test_stepping_goes_past_what_is_loaded(running, library, tmp_path, page, exp
         page.keyboard.press(key)
         expect(page).to_have_url(f"{running.url}/?picture={ids[step]}")
     page.goto(f"{running.url}/?picture={ids[-1]}")
-    page.wait_for_selector("dialog[open]")
+    page.wait_for_selector("#dialog[open]")
     page.keyboard.press("ArrowRight")  # there is none after the last
     page.keyboard.press("ArrowLeft")
     expect(page).to_have_url(f"{running.url}/?picture={ids[-2]}")
@@ -227,16 +234,21 @@ def test_the_number_of_results_is_said_and_there_is_one_heading(running, tagged,
     page.goto(running.url)
     found = page.locator("#found")
     expect(found).to_have_text("4 pictures")
-    page.fill("#input", "long")
+    page.fill("#input", "long_hair")
+    page.press("#input", "Enter")
     expect(found).to_have_text("3 pictures, best match first")
     page.fill("#input", "nonsense")
+    page.press("#input", "Enter")
     expect(found).to_have_text("0 pictures")
-    page.fill("#input", "a b c d e f g h i")
-    expect(found).to_have_text("A search takes 20 tags and 8 words at most.")
+    expect(page.locator("#wrong")).to_contain_text("Nothing is called “nonsense”")
+    page.press("#input", "Backspace")
+    expect(found).to_have_text("3 pictures, best match first")
+    page.goto(f"{running.url}/?q={'a' * 10_001}")
+    expect(found).to_have_text(re.compile("10000 characters"))
     assert complaints and all("422" in complaint for complaint in complaints)
     complaints.clear()
     expect(page.locator("h1")).to_have_count(1)
-    page.fill("#input", "")
+    page.goto(running.url)
     expect(found).to_have_text("4 pictures")
     page.goto(f"{running.url}/docs")
     expect(page.locator("h1")).to_have_count(1)
@@ -258,3 +270,144 @@ def test_a_picture_is_asked_for_again(running, http, ids, tagged, page, expect):
     page.click("#next")
     expect(page.locator("#again")).to_have_text("Tag again")
     expect(page.locator("#again")).to_be_enabled()
+
+
+LANGUAGES = [("zh-CN", "标签", "长发"), ("ja-JP", "タグ", "ロングヘア"), ("en-US", "tags", "long hair")]
+
+
+@pytest.mark.parametrize(("device", "word", "name"), [({"locale": code}, *words) for code, *words in LANGUAGES])
+def test_it_speaks_the_browsers_language_and_finds_by_every_name(running, tagged, page, expect, device, word, name):
+    page.goto(running.url)
+    expect(page.locator(".counters")).to_contain_text(word)
+    for typed, _, other in LANGUAGES:
+        page.goto(running.url)
+        page.fill("#input", f'"{other}"')
+        page.press("#input", "Enter")
+        expect(page.locator(".card")).to_have_count(3)
+        expect(page.locator("#chips .label").first).to_have_text(re.compile(re.escape(name[:1])))
+        assert typed
+    page.select_option("#language", "en")
+    expect(page.locator(".counters")).to_contain_text("tags")
+
+
+def test_a_person_says_yes_and_no_and_takes_it_back(running, tagged, ids, page, expect):
+    page.goto(f"{running.url}/?picture={ids['a.jpg']}")
+    row = page.locator("#all-tags li[data-tag=short_hair]")
+    row.locator("button.verdict").nth(1).click()
+    expect(row).to_have_class(re.compile("out"))
+    page.fill("#add-input", "my own tag")
+    page.press("#add-input", "Enter")
+    expect(page.locator("#all-tags li[data-tag=my_own_tag]")).to_contain_text("you said so")
+    page.keyboard.press("Escape")
+    page.goto(f"{running.url}/?q=my_own_tag+source:human")
+    expect(page.locator(".card")).to_have_count(1)
+    page.click("#history-open")
+    expect(page.locator("#history-list li")).to_have_count(2)
+    page.locator("#history-list button").first.click()
+    expect(page.locator("#toast")).to_contain_text("1 put back")
+    page.click("#history-close")
+    expect(page.locator(".card")).to_have_count(0)
+
+
+def test_all_that_was_found_is_edited_at_once_with_a_preview_and_undo(running, tagged, page, expect):
+    page.goto(f"{running.url}/?q=long_hair")
+    expect(page.locator(".card")).to_have_count(3)
+    page.click("#edit-found")
+    page.fill("#edit-add-input", "braid")
+    page.press("#edit-add-input", "Enter")
+    page.fill("#edit-take-input", "long_hair")
+    page.press("#edit-take-input", "Enter")
+    page.click("#edit-preview")
+    expect(page.locator("#edit-told")).to_contain_text("braid: 3 would change")
+    page.click("#edit-apply")
+    expect(page.locator("#toast")).to_contain_text("6 changed")
+    expect(page.locator(".card")).to_have_count(0)
+    page.locator("#toast button").click()
+    expect(page.locator(".card")).to_have_count(3)
+
+
+def test_selected_pictures_are_edited(running, tagged, page, expect):
+    page.goto(running.url)
+    page.locator(".card").first.click(modifiers=["Control"])
+    page.locator(".card").nth(1).click()
+    expect(page.locator("#selected")).to_have_text("2 selected")
+    page.click("#select-edit")
+    page.fill("#edit-add-input", "chosen")
+    page.press("#edit-add-input", "Enter")
+    page.click("#edit-apply")
+    page.goto(f"{running.url}/?q=chosen")
+    expect(page.locator(".card")).to_have_count(2)
+
+
+def test_an_ambiguous_name_is_a_choice_that_can_be_narrowed(running, http, ids, page, expect):
+    for name, tag in (("a.jpg", "black_thighhighs"), ("b.PNG", "black_pantyhose")):
+        http.post("/media/recognition", json=record(ids[name], tag))
+    page.goto(f"{running.url}/?q=黑丝")
+    expect(page.locator(".card")).to_have_count(2)
+    page.click("#chips summary")
+    page.locator("#chips details li", has_text="black_pantyhose").click()
+    expect(page.locator(".card")).to_have_count(1)
+    assert "black_pantyhose" in page.url
+
+
+def test_ratings_are_left_out_and_that_is_remembered(running, tagged, page, expect):
+    page.goto(running.url)
+    expect(page.locator(".card")).to_have_count(4)
+    page.locator("#ratings .eye").click()
+    expect(page.locator(".card")).to_have_count(3)
+    page.reload()
+    expect(page.locator(".card")).to_have_count(3)
+    page.locator("#ratings .eye").click()
+    expect(page.locator(".card")).to_have_count(4)
+
+
+def test_the_least_score_answers_at_once(running, tagged, http, ids, page, expect):
+    http.post("/media/recognition", json=record(ids["a.jpg"], "weak", "0.510"))
+    page.goto(f"{running.url}/?q=weak")
+    expect(page.locator(".card")).to_have_count(1)
+    page.locator("#least").fill("0.6")
+    expect(page.locator(".card")).to_have_count(0)
+    page.locator("#least").fill("0.5")
+    expect(page.locator(".card")).to_have_count(1)
+
+
+def test_the_dictionary_is_edited_merged_and_undone(running, tagged, page, expect):
+    page.goto(f"{running.url}/dictionary?key=long_hair")
+    expect(page.locator("#concept h2")).to_contain_text("long_hair")
+    form = page.locator("#concept section", has=page.get_by_role("heading", name="English")).locator("form")
+    form.locator("input").fill("<b>tresses</b>")
+    form.locator("button").click()
+    expect(page.locator("#concept")).to_contain_text("<b>tresses</b>")
+    page.fill("#new-key", "locks_of_hair")
+    page.click("#new button")
+    expect(page.locator("#concept h2")).to_contain_text("locks_of_hair")
+    page.fill("#merge", "long_hair")
+    page.locator("#merge-list [data-tag=long_hair]").click()
+    expect(page.locator("#concept")).to_contain_text("locks_of_hair → long_hair")
+    page.get_by_role("button", name="Do it").click()
+    expect(page.locator("#concept h2")).to_contain_text("long_hair")
+    page.goto(f'{running.url}/?q="<b>tresses</b>"')
+    expect(page.locator(".card")).to_have_count(3)
+    page.goto(f"{running.url}/dictionary")
+    page.click("#journal-open")
+    page.locator("#journal button").first.click()
+    expect(page.locator("#toast")).to_contain_text("put back")
+
+
+def test_keys_lead_through_the_page(running, tagged, page, expect):
+    page.goto(running.url)
+    expect(page.locator(".card")).to_have_count(4)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card").nth(1)).to_be_focused()
+    page.keyboard.press("x")
+    expect(page.locator("#selected")).to_have_text("1 selected")
+    page.keyboard.press("Escape")
+    expect(page.locator("#selection")).to_be_hidden()
+    page.keyboard.press("/")
+    expect(page.locator("#input")).to_be_focused()

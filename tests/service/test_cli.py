@@ -200,6 +200,10 @@ TRAINING = [
         (["--category", "Character", "--category", "System"], "miku_(vocaloid)"),
         (["--category", "System", "--ratings"], "rating:safe"),
         (["--blacklist", "BLACKLIST"], "miku_(vocaloid), (o)_(o), a_hat"),
+        (["--category", "character", "--category", "SYSTEM"], "miku_(vocaloid)"),
+        (["--replace", "REPLACE"], "lange Haare, miku_(vocaloid), ^_^, (o)_(o), simple_background"),
+        (["--replace", "REPLACE", "--max-tags", "5", "--no-underscores"],
+         "lange Haare, miku (vocaloid), ^_^, (o)_(o), simple background"),
         (["--order", "name", "--max-tags", "3"], "^_^, long_hair, miku_(vocaloid)"),
         (["--order", "category", "--threshold", "0.7", "--ratings"],
          "miku_(vocaloid), long_hair, ^_^, (o)_(o), rating:safe"),
@@ -213,7 +217,10 @@ def test_export_for_training(run, library, tmp_path, arguments, expected):
         store.put([Score(2, key, float(score)) for key, score, _ in TRAINING] + [Score(3, "rating:safe", 1.0)])
     blacklist = tmp_path / "blacklist.txt"
     blacklist.write_text("\ufefflong hair\r\n\r\n^_^\r\nsimple_background\r\n", encoding="utf-8")
-    given = [str(blacklist) if argument == "BLACKLIST" else argument for argument in arguments]
+    replacements = tmp_path / "replacements.csv"
+    replacements.write_text("long hair,lange Haare\na_hat,lange Haare\n", encoding="utf-8")  # the higher score is kept
+    files = {"BLACKLIST": str(blacklist), "REPLACE": str(replacements)}
+    given = [files.get(argument, argument) for argument in arguments]
     ended = run("export", "--library", library, "--db", tmp_path / "l.db", "--format", "txt", *given)
     assert ended.returncode == 0, ended.stderr
     assert (library / "a.txt").read_text(encoding="utf-8") == expected + "\n"
@@ -233,10 +240,22 @@ def test_tags_are_chosen_for_every_format(run, library, tmp_path):
     assert rows == ["path,tag,score", "a.jpg,long_hair,0.9"]
 
 
+def test_both_formats_write_the_same_score(run, library, tmp_path):
+    with closing(Database(tmp_path / "l.db")) as database:
+        Catalogue(database, library).scan()
+        Store(database).put([Score(2, f"tag_{i}", score) for i, score in enumerate((0.98765432, 0.35, 1 / 3))])
+    given = ["--library", library, "--db", tmp_path / "l.db"]
+    scores = [one["score"] for one in json.loads(run("export", *given).stdout)["tags"]]
+    rows = list(csv.DictReader(run("export", *given, "--format", "csv").stdout.splitlines()))
+    assert scores == [float(row["score"]) for row in rows] == [0.9877, 0.35, 0.3333]
+
+
 def test_export_refuses_in_one_sentence(run, library, tagged, tmp_path):
+    (library / "table.csv").write_text("a,b\nonly\n", encoding="utf-8")
     for sentence, arguments in {
         "there are General": ["--category", "Charakter"],
         "cannot be read": ["--blacklist", tmp_path / "none.txt"],
+        "line 2 of": ["--replace", library / "table.csv"],
         "--format txt": ["--no-underscores"],
         "beside its picture": ["--format", "txt", "--output", tmp_path / "x"],
     }.items():

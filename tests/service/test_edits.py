@@ -44,12 +44,27 @@ def test_all_that_a_search_finds_is_edited_at_once_and_undone(http, ids):
         ({"pictures": [1], "yes": ["a\u0000b"]}, "is no tag"),
         ({"pictures": ["1"], "yes": ["hat"]}, "integer"),
         ({"pictures": [1], "yes": ["hat"], "no": ["hat"]}, "two things"),
+        ({"query": "((( score:>abc", "yes": ["hat"]}, "cannot be read at character 3: this bracket"),
+        ({"query": "smile score:>O.9", "yes": ["hat"]}, "cannot be read at character 7: a score is a number"),
+        ({"query": "smile rating:xxx", "yes": ["hat"]}, "cannot be read at character 14: no rating is called xxx"),
+        ({"query": "id:99999999999999999999999", "yes": ["hat"]}, "an id is a number"),
+        ({"query": " ", "yes": ["hat"]}, "finds every picture of the library: where that is meant, write `id:0..`"),
     ],
 )
 def test_what_cannot_be_done_is_said(idle, request_, said):
     answer = idle.post("/edits", json=request_)
     assert answer.status_code == 422
     assert said in answer.json()["error"]
+
+
+def test_every_picture_can_be_meant(http, ids):
+    assert edit(http, query="id:0..", yes=["hat"], dryRun=True)["pictures"] == len(ids)
+
+
+def test_a_number_that_no_database_holds(http, ids):
+    edit(http, pictures=[ids["a.jpg"]], yes=["hat"])
+    assert len(http.get(f"/edits?before={10**23}").json()["entries"]) == 1
+    assert http.post(f"/edits/{10**23}/undo", json={}).status_code == 409
 
 
 def test_an_undo_that_cannot_be(idle):

@@ -108,7 +108,7 @@ def test_killed_it_goes_on_where_it_was(serve, library):
         service.process.terminate()
         assert service.process.wait(30) == (0 if os.name == "posix" else 1)
         if os.name == "posix":
-            service.wait_for(r"1 images")  # what was tagged before the kill is not tagged again
+            service.wait_for(r"\b1 image\b")  # what was tagged before the kill is not tagged again
 
 
 def test_it_wants_a_model(library, tmp_path):

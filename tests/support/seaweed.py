@@ -17,6 +17,9 @@ from engine.storage.signature import Keys, encoded, signed
 PEM = Path(__file__).parent / "localhost.pem"
 ADMIN, READER = Keys("admin", "a-secret-for-tests"), Keys("reader", "another-secret")
 """Who may do anything, and who may read but not list."""
+User = tuple[str, Keys, list[str]]
+OWNER: User = ("owner", Keys("owner", "a-third-secret"), ["Admin", "Read", "List", "Write"])
+"""Who puts things in place."""
 _PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"),
     *("s3.port", "s3.port.grpc", "s3.port.https"),
@@ -45,12 +48,12 @@ class Seaweed:
             each.close()
         self.url = f"http://127.0.0.1:{self.ports['s3.port']}"
         self.tls_url = f"https://127.0.0.1:{self.ports['s3.port.https']}"
-        users = [("admin", ADMIN, ["Admin", "Read", "List", "Write"]), ("reader", READER, ["Read"])]
-        identities = [
-            {"name": name, "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": actions}
-            for name, keys, actions in users
+        self.users: list[User] = [
+            OWNER,
+            ("admin", ADMIN, ["Admin", "Read", "List", "Write"]),
+            ("reader", READER, ["Read"]),
         ]
-        (folder / "s3.json").write_text(json.dumps({"identities": identities}), encoding="utf-8")
+        """Names, keys and what each may do, from the next start on."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -62,6 +65,11 @@ class Seaweed:
 
     def start(self) -> None:
         """Starts it and waits until it answers: three seconds."""
+        identities = [
+            {"name": name, "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": actions}
+            for name, keys, actions in self.users
+        ]
+        (self._folder / "s3.json").write_text(json.dumps({"identities": identities}), encoding="utf-8")
         weed = program()
         assert weed
         command = [weed, f"-logdir={self._folder}", "server", f"-dir={self._folder}", "-ip=127.0.0.1"]
@@ -117,7 +125,7 @@ class Seaweed:
     def _ask(self, method: str, path: str, body: bytes = b"") -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.ports["s3.port"], timeout=30)
         host = f"127.0.0.1:{self.ports['s3.port']}"
-        headers = signed(method, host, path, "", ADMIN, "us-east-1", datetime.now(UTC), body=body)
+        headers = signed(method, host, path, "", OWNER[1], "us-east-1", datetime.now(UTC), body=body)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()

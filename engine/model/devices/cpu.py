@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from engine.machine import cores
 from engine.model.cache import ModelCache
-from engine.model.devices.device import SessionRequest, check_signature, loading
+from engine.model.devices.device import FILES, SessionRequest, check_signature, loading
 from engine.model.onnx_runtime import FATAL, Ort
 from engine.model.runners import ArrayRunner, Runner
 from engine.model.session import Placement
@@ -18,6 +18,12 @@ class Cpu:
 
     name: ClassVar[str] = "cpu"
     hardware: ClassVar[str] = "a CPU"
+    precisions: ClassVar[frozenset[str]] = FILES
+    auto: ClassVar[frozenset[str]] = FILES
+
+    def check(self, ort: Ort) -> str:
+        """Never raises."""
+        return f"by ONNX Runtime {ort.__version__}"
 
     def place(self, request: SessionRequest) -> Placement:
         """Never raises: the model is loaded when the runner is made."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from engine.errors import SessionError
-from engine.model.devices import fp16_check
+from engine.model.devices import precision_check
 from engine.model.devices.cuda_check import PROVIDER, Load, check_cuda, cure, find_driver
-from engine.model.devices.device import SessionRequest, Unavailable, check_signature, loading
+from engine.model.devices.device import FILES, SessionRequest, Unavailable, check_signature, loading
 from engine.model.devices.nvml import MB, Gpu, Memory, VramMeter, open_gpu
 from engine.model.devices.vram import VramPlan, plan_vram
 from engine.model.folder import Precision, check_file
@@ -38,9 +38,18 @@ class Cuda:
 
     name: ClassVar[str] = "cuda"
     hardware: ClassVar[str] = "an NVIDIA GPU"
+    precisions: ClassVar[frozenset[str]] = FILES
+    auto: ClassVar[frozenset[str]] = FILES
 
     load: Load = ctypes.CDLL
-    time_runs: Callable[[Runner, Pixels], tuple[float, Scores]] = fp16_check.time_runs
+    time_runs: Callable[[Runner, Pixels], tuple[float, Scores]] = precision_check.time_runs
+
+    def check(self, ort: Ort) -> str:
+        """Raises `Unavailable`."""
+        driver = find_driver(self.load)
+        check_cuda(ort, driver, self.load)
+        gpu = open_gpu(driver.pci_bus)
+        return gpu.name if gpu else self.hardware
 
     def place(self, request: SessionRequest) -> Placement:
         """Raises `SessionError` too where fp16 is wrong on this GPU, or no faster than fp32."""
@@ -66,12 +75,12 @@ class Cuda:
         """Raise `SessionError` unless fp16 is right and faster on this very GPU."""
         fp16, shape = request.precision, request.model.preprocessing
 
-        def check() -> fp16_check.Verdict:
+        def check() -> precision_check.Verdict:
             fp32 = request.model.precisions.get("fp32")
-            return fp16_check.compare(measure(fp32) if fp32 else None, measure(fp16))
+            return precision_check.compare(measure(fp32) if fp32 else None, measure(fp16))
 
         def measure(precision: Precision) -> tuple[float, Scores]:
-            plan = replace(_plan(request, precision, free), batch_size=fp16_check.BATCH)
+            plan = replace(_plan(request, precision, free), batch_size=precision_check.BATCH)
             config = replace(request.config, features=False)
             own = replace(request, run_options=request.ort.RunOptions(), config=config)
             runner = _runner(own, precision, plan, gpu, plan.batch_size)
@@ -79,7 +88,7 @@ class Cuda:
 
         key = (gpu.name if gpu else "", gpu.driver if gpu else "", request.ort.__version__, fp16.sha256)
         with loading(fp16.file):
-            verdict = fp16_check.remembered(request.config.cache, key, check)
+            verdict = precision_check.remembered(request.config.cache, key, check)
         if not verdict.good:
             raise SessionError(f"{verdict.reason}: use --precision fp32")
         log.info(verdict.reason)

@@ -25,10 +25,11 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NEEDED_DRIVER = {12: "525", 13: "580"}
 """The oldest driver for each major version of CUDA (NVIDIA's compatibility table)."""
 
-_CONV = bytes.fromhex(  # an ONNX model: y = Conv(x, x), float [1, 1, 1, 1], opset 17
+CONV = bytes.fromhex(  # an ONNX model: y = Conv(x, x), float [1, 1, 1, 1], opset 17
     "08083a4e0a0f0a01780a01781201792204436f6e761201675a1b0a017812160a14080112100a0208010a0208010a0208010a"
     "020801621b0a017912160a14080112100a0208010a0208010a0208010a02080142040a001011"
 )
+"""Enough for a provider to show whether it works."""
 
 Load = Callable[[str], Any]
 """Loads a shared library by its name: `ctypes.CDLL`, or a stand-in in a test."""
@@ -66,7 +67,7 @@ def check_cuda(ort: Ort, driver: Driver, load: Load = ctypes.CDLL) -> None:
     options.log_severity_level = FATAL
     ort.set_default_logger_severity(FATAL)
     try:
-        session = ort.InferenceSession(_CONV, options, providers=[PROVIDER], enable_fallback=0)
+        session = ort.InferenceSession(CONV, options, providers=[PROVIDER], enable_fallback=0)
         session.disable_fallback()
         used, failure = session.get_providers()[0], ""
         session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})  # cuDNN is loaded only now

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.errors import EngineError, ModelError, SessionError, first_line
 from engine.model.folder import Model, Precision
@@ -51,12 +51,18 @@ class SessionRequest:
         return (self.model.features or 0) if self.config.features else 0
 
 
+FILES = frozenset({"fp32", "fp16", "int8"})
+"""The precisions that have a file of their own."""
+
+
 class Device(Protocol):
-    """Hardware on which ONNX Runtime can run a model.
+    """Hardware, and the library that runs a model on it.
 
     Attributes:
         name: the value of `--device` that asks for it.
         hardware: what a user calls it, with the article: `an NVIDIA GPU`.
+        precisions: those that it computes.
+        auto: those for which `--device auto` tries it; the others must be asked for by name.
     """
 
     @property
@@ -64,6 +70,16 @@ class Device(Protocol):
 
     @property
     def hardware(self) -> str: ...
+
+    @property
+    def precisions(self) -> frozenset[str]: ...
+
+    @property
+    def auto(self) -> frozenset[str]: ...
+
+    def check(self, ort: Ort) -> str:
+        """Find out whether the device can be used here at all; what was found, in words. Raises `Unavailable`."""
+        ...
 
     def place(self, request: SessionRequest) -> Placement:
         """Find out whether this device can run the model here, and with which batch size.
@@ -75,24 +91,30 @@ class Device(Protocol):
 
 
 @contextmanager
-def loading(file: Path) -> Iterator[None]:
-    """Turn what ONNX Runtime raises while it loads `file`, or tries it out, into `Unavailable` or `ModelError`."""
+def loading(file: Path, by: str = "ONNX Runtime") -> Iterator[None]:
+    """Turn what the library `by` raises while it loads `file`, or tries it out, into `Unavailable` or `ModelError`."""
     try:
         yield
     except EngineError:
         raise
-    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+    except Exception as error:  # the libraries' exceptions share no base but Exception
         if is_out_of_memory(error):
             raise Unavailable(
                 f"the model {file} does not fit into memory ({first_line(error)})",
                 "close what else uses it, or use --device cpu",
             ) from error
-        raise ModelError(f"ONNX Runtime cannot use {file}: {first_line(error)}") from error
+        raise ModelError(f"{by} cannot use {file}: {first_line(error)}") from error
 
 
 def check_signature(session: Ort, model: Model, file: Path) -> None:
     """Raise `ModelError` unless the ONNX file takes and gives what the manifest says: pixels, and a score a tag."""
-    found = (str(input_dtype(session)), session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[-1])
+    inputs, outputs = session.get_inputs()[0], session.get_outputs()[0]
+    check_shapes(str(input_dtype(session)), inputs.shape[1:], outputs.shape[-1], model, file)
+
+
+def check_shapes(dtype: str, sides: list[Any], scores: Any, model: Model, file: Path) -> None:  # noqa: ANN401 - may be a name
+    """Raise `ModelError` unless a file's input (dtype and sides after N) and number of scores are the manifest's."""
+    found = (dtype, sides, scores)
     shape = model.preprocessing
     expected = (shape.dtype, [shape.height, shape.width, 3], len(model.tags))
     if found != expected:

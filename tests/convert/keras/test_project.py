@@ -110,7 +110,7 @@ def test_a_model_file_alone_needs_its_tags(
 def test_tags_that_do_not_fit_to_what_is_given(project: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     file = project / "model-small.h5"
     assert "is no file: with --tags" in refused(project, "--tags", str(project / "tags.txt"))
-    assert "nowhere.txt is missing" in refused(file, "--tags", str(tmp_path / "nowhere.txt"))
+    assert "nowhere.txt: --tags names the list" in refused(file, "--tags", str(tmp_path / "nowhere.txt"))
     edit_config(file, lambda config: layer(config, "InputLayer")["config"].update(batch_input_shape=[None] * 3 + [3]))
     assert "which size its pictures have" in refused(file, "--tags", str(project / "tags.txt"))
 

@@ -177,3 +177,11 @@ def test_no_advice_where_no_setting_helps(code: str) -> None:
     with pytest.raises(ApiError, match="not known to mean yes") as raised:
         classify(Reply("http://a", 200, f'{{"code": {code}}}'.encode()))
     assert "ok_codes" not in str(raised.value)
+
+
+@pytest.mark.parametrize("start", ["<!DOCTYPE HTML>\n<html>", "<html lang='en'>"])
+def test_of_an_html_page_only_the_title_is_said(start: str) -> None:
+    page = f"{start}<head><style>p {{}}</style><title> Not &amp; yet </title></head><body>a long page</body></html>"
+    assert Reply(URL, 501, page.encode(), "text/html").shown() == "Not & yet"
+    assert "a long page" in Reply(URL, 501, page.replace("title", "b").encode(), "text/html").shown()
+    assert Reply(URL, 501, b'{"message": "<html><title>x</title>"}').shown() == '{"message": "<html><title>x</title>"}'

@@ -74,6 +74,11 @@ def test_the_token_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert shown_url("https://me:hidden@host:8443/a/b?token=hidden#x") == "https://host:8443/a/b"
 
 
+@pytest.mark.parametrize("url", ["nas:8080/list", "nas/list", "me:hidden@nas/list?token=hidden#x"])
+def test_an_address_without_a_scheme_is_shown_as_it_was_given(url: str) -> None:
+    assert shown_url(url) in ("nas:8080/list", "nas/list")
+
+
 BARE = "Zm9v/Ym-Fy+c2VjcmV0=&<wort>"
 NOTHING = Token()
 

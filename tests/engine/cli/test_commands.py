@@ -102,7 +102,7 @@ def test_the_help_of_run_has_groups_and_defaults() -> None:
     shown = run([*ENGINE, "run", "--help"], COLUMNS="120").stdout
     for heading in GROUPS.values():
         assert f"\n{heading}:\n" in shown
-    assert re.search(r"--read-threads <int> .* \[default: 8\]\n", shown)
+    assert re.search(r"--device <[a-z|-]*>\s.* \[default: auto\]\n", shown)
     flags = {flag for flag in commands()["run"].names if not flag.startswith("--no-")}
     assert flags == set(re.findall(r"(?<!\S)--[a-z-]+", shown)) - {"--no-workspace"}
     assert set(GROUPS) | RARE <= set(RunConfig.model_fields)
@@ -127,6 +127,7 @@ def needs(distribution: str) -> list[str]:
         return []
 
 
+@pytest.mark.full
 def test_help_needs_no_extra() -> None:
     hidden = brought_by_extras()
     assert {"h5py", "onnx", "onnxruntime", "fastapi", "starlette", "sqlalchemy", "matplotlib"} <= set(hidden)
@@ -227,3 +228,10 @@ def test_a_folder_of_the_same_name_is_named_when_an_import_fails(others_service:
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: service.cli cannot be imported") and ended.stderr.count("\n") == 1
     assert str(others_service / "service" / "__init__.py") in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full, as Linux has one")
+def test_a_full_disk_below_the_output_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*ENGINE, "tags", "show", "smile"], stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -13,9 +15,10 @@ import numpy as np
 import pytest
 
 from engine.cli.trials import Measurer, Trial, race, rendered_pictures, winner
-from engine.cli.tune import Found, around, keep, splits, write
+from engine.cli.tune import Found, around, compare_devices, keep, places, splits, take_or_tell, write
 from engine.config import RunConfig
 from engine.errors import ConfigError, EngineError
+from engine.model.devices.device import Unavailable
 from engine.model.folder import Model, open_model
 
 ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
@@ -177,6 +180,79 @@ def test_what_was_tuned_elsewhere_does_not_outlive_a_default_that_won(tmp_path: 
     assert said == f"{file}: decode_threads = 1, batch_size taken out, for the default is as fast"
     left = "# mine\nsubmitters = 2\nthreshold = 0.4\ndecode_threads = 1\n"  # submitters were not measured
     assert file.read_text(encoding="utf-8") == left
+
+
+# Devices and precisions
+
+
+def named(places: list[Any]) -> list[tuple[str, str]]:
+    return [(place["device"], place["precision"]) for place in places]
+
+
+class Here:
+    """A device that is there, or is not."""
+
+    hardware = "a device"
+    auto: frozenset[str] = frozenset()
+
+    def __init__(self, name: str, *precisions: str, there: bool = True) -> None:
+        self.name, self.precisions, self._there = name, frozenset(precisions), there
+
+    def check(self, ort: Any) -> str:
+        if not self._there:
+            raise Unavailable("it is missing", "buy one")
+        return "there"
+
+    def place(self, request: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_places(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = [
+        Here("cuda", "fp32", "fp16", there=False),
+        Here("openvino", "fp32", "bf16", "int8"),
+        Here("cpu", "fp32", "fp16", "int8"),
+    ]
+    monkeypatch.setattr("engine.cli.tune.all_devices", lambda: devices)
+    fp32 = model.precision("fp32")
+    folder = replace(
+        model,
+        precisions={"fp32": fp32, "int8": replace(fp32, verdict="pass"), "fp16": replace(fp32, verdict="fail")},
+    )
+    wanted = [("cpu", "fp32"), ("openvino", "fp32"), ("openvino", "int8"), ("openvino", "bf16"), ("cpu", "int8")]
+    assert named(places(folder, None, "cpu", None)) == wanted
+    assert named(places(folder, None, "cpu", "cpu")) == [("cpu", "fp32"), ("cpu", "int8")]
+    assert named(places(model, None, "cpu", "cpu")) == [("cpu", "fp32")]
+
+
+def measured(rates: dict[str, float | None]) -> Any:
+    """A measurer whose devices are so fast, whatever else is set."""
+    return SimpleNamespace(model_alone=lambda trial: rates[f"{trial.settings['device']} {trial.settings['precision']}"])
+
+
+@pytest.mark.parametrize(
+    ("openvino", "fastest"), [(20.0, {"device": "openvino", "precision": "bf16"}), (10.2, None), (None, None)]
+)
+def test_the_fastest_device_and_precision(openvino: float | None, fastest: Any, capsys: Any) -> None:
+    candidates = [{"device": "cpu", "precision": "fp32"}, {"device": "openvino", "precision": "bf16"}]
+    rates = {"cpu fp32": 10.0, "openvino bf16": openvino}
+    assert compare_devices(measured(rates), candidates, {"batch_size": 4}, 3) == fastest
+
+
+def test_a_device_that_refuses_says_why(model: Model, capsys: Any) -> None:
+    trial = Trial({"device": "cuda", "precision": "bf16"})
+    assert Measurer(model, RunConfig(), 0.0).model_alone(trial) is None
+    assert trial.why == "--device cuda does not compute bf16, only fp16, fp32, int8: give another --precision, or " + (
+        "another --device"
+    )
+
+
+def test_only_the_user_changes_device_and_precision(tmp_path: Path) -> None:
+    file, fastest = tmp_path / "engine.toml", {"device": "openvino", "precision": "bf16"}
+    said = take_or_tell(file, fastest, take=False)
+    assert 'device = "openvino" and precision = "bf16"' in said and "give --write" in said and not file.exists()
+    assert "engine retag" in take_or_tell(file, fastest, take=True)
+    assert tomllib.loads(file.read_text(encoding="utf-8")) == fastest
 
 
 # The command

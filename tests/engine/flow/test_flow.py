@@ -171,3 +171,57 @@ def test_a_thread_that_hangs_can_be_given_up() -> None:
     with pytest.raises(Closed):  # the stage has ended without the thread that hangs
         done.get()
     release.set()
+
+
+def test_a_large_request_is_not_passed_by_small_ones_for_ever() -> None:
+    semaphore, order = WeightedSemaphore(10, Stop()), []
+    semaphore.acquire(6)
+
+    def take(amount: int) -> None:
+        semaphore.acquire(amount)
+        order.append(amount)
+
+    threads = []
+    for amount in (9, 1, 2):
+        threads.append(in_thread(lambda amount=amount: take(amount)))
+        while len(semaphore._queue) < len(threads):
+            pass
+    semaphore.release(6)
+    threads[0].join(10)
+    assert 9 in order and 2 not in order  # the 1 fits beside it
+    semaphore.release(9)
+    for thread in threads:
+        thread.join(10)
+    assert sorted(order) == [1, 2, 9] and semaphore.taken == 3 and not semaphore._queue
+
+
+def test_another_capacity_holds_at_once_and_takes_nothing_back() -> None:
+    semaphore = WeightedSemaphore(2, Stop())
+    semaphore.acquire(2)
+    thread = in_thread(semaphore.acquire)
+    assert not semaphore.exceeded
+    semaphore.resize(3)
+    thread.join(10)
+    assert semaphore.taken == 3
+    exceeded = []
+    for step in (lambda: semaphore.resize(1), lambda: semaphore.release(2)):
+        step()
+        exceeded.append(semaphore.exceeded)
+    assert exceeded == [True, False] and semaphore.taken == 1
+
+
+def test_whoever_waits_for_a_share_is_woken_by_the_end() -> None:
+    stop, ended = Stop(), []
+    semaphore = WeightedSemaphore(1, stop)
+    semaphore.acquire()
+
+    def take() -> None:
+        with pytest.raises(Stopped):
+            semaphore.acquire()
+        ended.append(True)
+
+    threads = [in_thread(take) for _ in range(5)]
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(ended) == 5

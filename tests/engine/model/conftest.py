@@ -12,7 +12,7 @@ import pytest
 from engine.model.devices.cpu import Cpu
 from engine.model.devices.cuda import Cuda
 from engine.model.devices.device import Device
-from engine.model.devices.fp16_check import time_runs
+from engine.model.devices.precision_check import time_runs
 from engine.model.folder import Model, Precision, open_model
 from engine.model.open import open_session
 from engine.model.session import RecoveringSession, SessionConfig

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.flow.channels import Meter
-from engine.report.bottleneck import advice, find_bottleneck
+from engine.report.bottleneck import advice, find_bottleneck, utilisation
 
 
 def meters(**busy: tuple[int, float]) -> list[Meter]:
@@ -31,7 +31,7 @@ def test_no_more_threads_than_cores_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("busy", "expected"),
     [
-        ({"read": (8, 0.95)}, "reading limits: 8 threads busy 95%, session idle 99%: --read-threads 16"),
+        ({"read": (8, 0.95)}, "reading limits: 8 threads busy 95%, session idle 99%: leave --read-threads out"),
         ({"source": (1, 0.7)}, "listing the catalogue limits: 1 thread busy 70%, session idle 99%: a larger"),
         ({"record": (1, 0.7)}, "the ledger limits: 1 thread busy 70%, session idle 99%: --state"),
         ({"deliver": (0, 0.0), "infer": (1, 0.97)}, "the model limits: session busy 97%: as it should"),
@@ -77,3 +77,25 @@ def test_the_queue_before_a_stage_is_averaged() -> None:
     for _ in range(3):
         meter.look()
     assert meter.queued == 2
+
+
+@pytest.mark.parametrize("adapts", [True, False])
+def test_no_more_readers_after_trouble(adapts: bool) -> None:
+    stages = meters(read=(8, 0.95))
+    stages[1].adapts, stages[1].setbacks = adapts, 3
+    found = advice(stages, 10, "cpu")
+    assert "3 times; reading more files at once would make that worse" in found and "--read-threads" not in found
+
+
+def test_readers_that_adapt_are_not_to_be_set() -> None:
+    stages = meters(read=(8, 0.95))
+    stages[1].adapts = True
+    assert "--read-threads" not in advice(stages, 10, "cpu")
+
+
+def test_what_threads_could_do_follows_how_many_there_were() -> None:
+    meter = Meter("read")
+    for meter.threads in (8, 16, 24):
+        meter.look()
+    meter.add(busy=160)
+    assert utilisation(meter, 10) == 1.0

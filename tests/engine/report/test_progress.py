@@ -78,3 +78,20 @@ def test_the_last_id_is_asked_for_once_and_gives_the_time_left() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("unsettled", "limits"), [(0, []), (3, ["infer limits"])])
+def test_a_run_that_waits_for_new_media_is_not_limited_by_listing(unsettled: int, limits: list[str]) -> None:
+    stream, clock = io.StringIO(), Clock()
+    source, infer = Meter("source"), Meter("infer")
+    source.add(busy=9.0)
+    infer.add(busy=1.0)
+    standing = Standing(Position(ended=True), settled=1, unsettled=unsettled)
+    meters = [source, infer]
+    progress = ProgressLine(stream, Tally(images=1), meters, lambda: standing, lambda: None, follows=True, clock=clock)
+    clock.now += 10
+    progress.tick()
+    progress.close()
+    [printed] = stream.getvalue().splitlines()
+    assert printed.startswith("1 image  0.1/s")
+    assert [part for part in printed.split("  ") if "limits" in part] == limits

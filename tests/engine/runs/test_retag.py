@@ -93,6 +93,7 @@ def high(home: Home) -> float:
     return (best[len(best) // 2 - 1] + best[len(best) // 2]) / 2
 
 
+@pytest.mark.full
 def test_a_higher_threshold_leaves_exactly_the_new_tags(home: Home) -> None:
     home.tag("run")
     assert home.exported() == home.expected(0.5)
@@ -103,6 +104,7 @@ def test_a_higher_threshold_leaves_exactly_the_new_tags(home: Home) -> None:
     assert 0 < len(home.exported()) < 12  # some have no tag left
 
 
+@pytest.mark.full
 def test_another_model_takes_the_place_of_the_first(home: Home, tmp_path: Path) -> None:
     home.tag("run")
     first = home.model
@@ -210,6 +212,7 @@ def test_one_picture_is_tagged_again_by_its_file_its_key_or_its_id(home: Home) -
     assert ended.returncode == 1 and "threshold" in ended.stderr
 
 
+@pytest.mark.full
 def test_tagging_one_picture_again_does_nothing_else(home: Home) -> None:
     home.tag("run", "--limit", "3")
     assert home.images("retag", "2") == 1
@@ -220,6 +223,7 @@ def test_tagging_one_picture_again_does_nothing_else(home: Home) -> None:
     assert home.images("run") == 9
 
 
+@pytest.mark.full
 def test_a_renamed_library_keeps_its_tags(home: Home, tmp_path: Path) -> None:
     home.tag("run")
     before = home.exported()
@@ -234,6 +238,7 @@ def test_a_renamed_library_keeps_its_tags(home: Home, tmp_path: Path) -> None:
     assert home.engine("status", "--library", home.library).returncode == 0
 
 
+@pytest.mark.full
 def test_a_database_that_is_named_goes_with_any_folder(home: Home, tmp_path: Path) -> None:
     db = tmp_path / "elsewhere" / "tags.db"
     home.tag("run", "--db", db)

@@ -1,6 +1,7 @@
 """Batches filled by real threads."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,30 @@ def test_a_batch_is_taken_only_when_its_tickets_know(ledger: Ledger, monkeypatch
     taken.set()
     adding.join(10)
     assert order == ["batched", "taken"]
+
+
+def test_finished_rows_do_not_wait_for_one_slow_read(ledger: Ledger) -> None:
+    batches = Batches(ledger, 4, slow_read_s=0.05)
+    slow, *quick = [batches.admit(i) for i in range(3)]
+    thread, taken = batches.taking()
+    for ticket in quick:
+        batches.add(ticket)
+    thread.join(10)
+    assert taken == [[1, 2]]
+    batches.add(slow)
+    assert batches.take() == [0]
+    tickets = [slow, *quick]
+    batches.in_flight.store(tickets, [tagged(ticket.media) for ticket in tickets], {})
+
+
+def test_rows_that_keep_coming_fill_the_batch(ledger: Ledger) -> None:
+    """However long the first of them waits."""
+    batches = Batches(ledger, 4, slow_read_s=0.5)
+    tickets = [batches.admit(i) for i in range(4)]
+    thread, taken = batches.taking()
+    for ticket in tickets:
+        time.sleep(0.2)
+        batches.add(ticket)
+    thread.join(10)
+    assert taken == [[0, 1, 2, 3]]
+    batches.in_flight.store(tickets, [tagged(ticket.media) for ticket in tickets], {})

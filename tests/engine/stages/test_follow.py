@@ -197,8 +197,8 @@ def test_failed_files_are_looked_at_after_the_sweep_by_all_readers_at_once(libra
     catalogue.starts.clear()
     storage = Slow(library, lambda key: None)
     build(catalogue, storage, ledger, say=said.append, read_threads=4, segment_size=4).run()
-    assert looks == [3] * 8  # two pages and the end, before the first look
-    assert catalogue.starts[3:] == [10 + 3 * 5]  # is the replaced one still listed?
+    assert looks == [4] * 8  # two pages and the end, which was asked for ahead and once more, before the first look
+    assert catalogue.starts[4:] == [10 + 3 * 5]  # is the replaced one still listed?
     assert ledger.counts() == dict.fromkeys(Outcome, 0) | {Outcome.FAILED: 7, Outcome.OUTBOX: 2}
     assert said == ["looking whether files that failed before were replaced"]
 

@@ -17,7 +17,7 @@ from engine.stages.load import SMALLEST
 from engine.storage import Reading, open_storage
 from engine.types import FileState, Outcome, Tagged
 from tests.support.ledgers import Waiting, outbox, tags
-from tests.support.pipelines import QUICK, Catalogue, build
+from tests.support.pipelines import QUICK, Catalogue, Wrapped, build
 from tests.support.sessions import TAGS, ColourSession
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "bright": (255, 255, 255)}
@@ -69,6 +69,20 @@ def test_the_last_batch_waits_for_nobody(library: Path, tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         assert run(library, everything(library), ledger, stop=stop, waits=patient).tally.images == 30
     late.cancel()
+
+
+def test_one_read_that_hangs_holds_up_no_other_result(library: Path, tmp_path: Path) -> None:
+    release, stop = threading.Event(), Stop()
+    late = threading.Timer(60, stop.set, [AssertionError("finished rows wait for a read that hangs")])
+    late.start()
+    storage = Wrapped(library, lambda key: release.wait(90) if key == "07.png" else None)
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(QUICK, slow_read=0.05)
+        pipeline = build(Catalogue(everything(library)), storage, ledger, stop, waits=waits)
+        # 29 rows and batches of 4: the last one is never full while the read hangs
+        pipeline.run(tick=lambda: release.set() if ledger.counts()[Outcome.OUTBOX] == 29 else None)
+        late.cancel()
+        assert ledger.counts()[Outcome.OUTBOX] == 30
 
 
 def test_a_second_run_finds_nothing_to_do(library: Path, tmp_path: Path) -> None:
@@ -169,7 +183,7 @@ def test_tiny_files_are_not_read_ahead_without_end(library: Path, tmp_path: Path
 
     with Ledger(tmp_path / "s.db") as ledger:
         catalogue = Catalogue(everything(library))
-        pipeline = build(catalogue, library, ledger, stop, session=Stuck(2), read_ahead=5 * SMALLEST)
+        pipeline = build(catalogue, library, ledger, stop, session=Stuck(2), read_ahead=5 * SMALLEST, decode_threads=1)
         decoding = next(meter for meter in pipeline.meters if meter.name == "decode")
 
         def tick() -> None:
@@ -196,6 +210,17 @@ def test_each_sink_is_settled_on_its_own(library: Path, tmp_path: Path) -> None:
         assert ledger.counts()[Outcome.OUTBOX] == 8
         ledger.delivered([item.seq for item in everywhere]).result()
         assert (ledger.counts()[Outcome.DONE], ledger.in_outbox()) == (8, 0)
+        assert ledger.ended == {Outcome.DONE: 8, Outcome.REJECTED: 0}  # each once, though four had two sinks
+
+
+def test_a_medium_that_one_sink_rejects_counts_once_and_is_not_done(library: Path, tmp_path: Path) -> None:
+    with Ledger(tmp_path / "s.db") as ledger:
+        run(library, everything(library)[:3], ledger, sinks=[Waiting("all"), Waiting("more")])
+        for sink in ("all", "more"):
+            first, *others = ledger.outbox(sink, 0, 99)
+            ledger.delivered([item.seq for item in others], [(first.seq, None, "too large")]).result()
+        assert ledger.ended == {Outcome.DONE: 2, Outcome.REJECTED: 1}
+        assert (ledger.counts()[Outcome.DONE], ledger.counts()[Outcome.REJECTED]) == (2, 1)
 
 
 def test_the_meters_of_sinks_are_told_from_those_of_stages(library: Path, tmp_path: Path) -> None:
@@ -208,7 +233,7 @@ def test_the_meters_of_sinks_are_told_from_those_of_stages(library: Path, tmp_pa
 def test_without_a_sink_a_tagged_medium_is_done(library: Path, tmp_path: Path) -> None:
     with Ledger(tmp_path / "s.db") as ledger:
         tally = run(library, everything(library), ledger, sinks=[], outbox_limit=4).tally
-        assert (tally.images, tally.done, ledger.counts()[Outcome.DONE]) == (30, 30, 30)
+        assert (tally.images, ledger.ended[Outcome.DONE], ledger.counts()[Outcome.DONE]) == (30, 30, 30)
 
 
 def test_a_sink_sees_every_score(library: Path, tmp_path: Path) -> None:

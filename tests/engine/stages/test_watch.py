@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from engine.errors import EngineError, Kind, SessionError, StorageError, Unreada
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
 from engine.stages.failure_budget import FailureBudget
-from engine.stages.storage_watch import ReadWatch, RootWatch
+from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch
 from engine.stages.ticket import InFlight, Ticket
 from engine.storage import Reading
 from engine.types import FileState, Media, Outcome
 from tests.support.pipelines import QUICK, Catalogue, Wrapped, build, draw
 from tests.support.sessions import ColourSession
+
+MISSING = Unreadable("no such file", Kind.MISSING)
 
 
 class Root:
@@ -47,6 +50,23 @@ def library(tmp_path: Path) -> Path:
     return folder
 
 
+class Hanging(Wrapped):
+    """Keys that `hangs` picks get no answer before `release`; neither do questions about the root or any file, then."""
+
+    def __init__(self, root: Path, hangs: Callable[[str], bool], release: threading.Event) -> None:
+        self._hang, self._hangs, self._release = False, hangs, release
+        super().__init__(root, self._wait)
+
+    def check(self) -> None:
+        self._wait("")
+        super().check()
+
+    def _wait(self, key: str) -> None:
+        self._hang |= bool(key) and self._hangs(key)
+        if self._hang:
+            assert self._release.wait(60)
+
+
 def names(library: Path) -> list[str]:
     return sorted(path.name for path in library.iterdir())
 
@@ -54,32 +74,62 @@ def names(library: Path) -> list[str]:
 def test_a_thousand_missing_files_cost_one_look() -> None:
     root = Root(True)
     watch = RootWatch(root, Stop(), print, QUICK)
-    assert not any(watch.wait_until_there(0, final=False) for _ in range(1000))
+    assert not any(watch.wait_until_there(0, MISSING, "1.png", final=False) for _ in range(1000))
     assert root.looks == 1
 
 
 def test_a_failure_that_stays_is_believed_only_after_a_look_of_its_own() -> None:
     root = Root(True, False, True)
     watch = RootWatch(root, Stop(), lambda _: None, QUICK)
-    assert not watch.wait_until_there(0, final=False)
-    assert watch.wait_until_there(0, final=True)
+    assert not watch.wait_until_there(0, MISSING, "1.png", final=False)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
     assert root.looks == 3
 
 
 def test_a_root_that_is_away_is_waited_for_and_said() -> None:
     said: list[str] = []
     watch = RootWatch(Root(False, False, False, True), Stop(), said.append, QUICK)
-    assert watch.wait_until_there(0, final=False)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=False)
     assert [sentence.split(":")[0] for sentence in said] == [
         "the storage root is not there",
         "the storage root is back",
     ]
 
 
+def test_another_reason_that_somebody_must_mend_is_said_too() -> None:
+    class Restarted(Root):
+        """A server that is started again, and does not know the keys any more."""
+
+        def check(self) -> None:
+            self.looks += 1
+            if self.looks <= 2:
+                raise StorageError("nothing answers")
+            if self.looks <= 4:
+                raise StorageError("403 InvalidAccessKeyId", Kind.MISCONFIGURED)
+
+    said: list[str] = []
+    watch = RootWatch(Restarted(True), Stop(), said.append, QUICK)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=False)
+    assert said == [
+        "the storage root is not there: waiting for it; nothing is marked as failed (nothing answers)",
+        "the storage cannot be read: waiting for it; nothing is marked as failed (403 InvalidAccessKeyId)",
+        "the storage can be read again",
+    ]
+
+
+def test_a_read_that_began_while_the_root_was_away_is_worth_another_try() -> None:
+    began: list[int] = []
+    watch = RootWatch(Root(False, False, True), Stop(), lambda _: began.append(watch.turns), QUICK)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
+    # It failed meanwhile, and waited for its turn to ask until the root was back.
+    assert watch.wait_until_there(began[0], MISSING, "2.png", final=True)
+    assert not watch.wait_until_there(watch.turns, MISSING, "3.png", final=True)
+
+
 def test_waiting_for_a_root_ends_with_the_run() -> None:
     stop = Stop()
     watch = RootWatch(Root(False), stop, lambda _: stop.set(), QUICK)
-    assert watch.wait_until_there(0, final=True)
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
 
 
 @pytest.fixture
@@ -110,7 +160,7 @@ def test_a_given_up_thread_is_replaced_before_its_read_can_return(ticket: Ticket
     thread.start()
     assert began.wait(10)
     time.sleep(0.001)  # the clock of some systems is coarse
-    assert watch.give_up(replace) == [ticket]
+    assert [read.ticket for read in watch.give_up(replace)] == [ticket]
     thread.join(10)
     assert ends == [(False, True)]
 
@@ -136,7 +186,7 @@ def test_only_reads_that_still_hang_count_against_the_storage(ticket: Ticket) ->
         release = threading.Event()
         thread = hang(release)
         time.sleep(0.001)
-        assert watch.give_up(lambda _: None) == [ticket]
+        assert [read.ticket for read in watch.give_up(lambda _: None)] == [ticket]
         release.set()
         thread.join(10)
     release = threading.Event()
@@ -224,16 +274,130 @@ def test_a_read_that_hangs_fails_alone(library: Path, tmp_path: Path) -> None:
     assert (pipeline.tally.images, again.tally.images) == (38, 2)
 
 
-def test_a_storage_that_hangs_altogether_ends_the_run_with_a_sentence(library: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("good", [0, 20])
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_a_storage_that_hangs_altogether_is_said_and_fails_nothing(
+    library: Path, tmp_path: Path, good: int, threads: int | None
+) -> None:
+    """From the beginning, or in the middle; for longer than --read-timeout."""
     release = threading.Event()
-    storage = Wrapped(library, lambda key: release.wait(60))
+    said: list[str] = []
+    since: list[float] = []
+
+    def tick() -> None:
+        if said and not since:
+            since.append(time.monotonic())
+        if since and time.monotonic() - since[0] > 1.0:
+            release.set()
+
+    hangs = Hanging(library, lambda key: int(key[:2]) >= good, release)
     with Ledger(tmp_path / "s.db") as ledger:
-        pipeline = build(Catalogue(names(library)), storage, ledger, read_timeout=0.05, read_threads=2)
-        with pytest.raises(StorageError, match="is the share still connected"):
-            pipeline.run()
-        counts = ledger.counts()
+        pipeline = build(
+            Catalogue(names(library)), hangs, ledger, say=said.append, read_timeout=0.4, read_threads=threads,
+            max_failures="0",
+        )  # fmt: skip
+        pipeline.run(tick)
+    assert since and (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert [sentence.split(",")[0] for sentence in said] == ["the storage gives no answer", "the storage answers again"]
+    assert "share still connected" in said[0] and "Ctrl-C" in said[0]
+
+
+def test_reads_that_never_come_back_are_read_again_when_the_storage_does(library: Path, tmp_path: Path) -> None:
+    """As after a share was mounted anew: what was open before hangs for ever, and is nobody's fault."""
+    ever, release, stuck = threading.Event(), threading.Event(), []
+    said: list[str] = []
+    lock = threading.Lock()
+
+    def before(key: str) -> None:
+        if key != "00.png" and not release.is_set():
+            with lock:
+                stuck.append(key)
+            ever.wait(60)
+        elif not release.is_set() and stuck:  # the question whether the storage lives
+            release.wait(60)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, say=said.append, read_timeout=0.2,
+            read_threads=3, max_failures="0",
+        )  # fmt: skip
+        pipeline.run(lambda: release.set() if said else None)
+    ever.set()
+    assert len(stuck) == 3 and (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+
+
+def test_a_timeout_of_the_client_is_no_answer(ticket: Ticket) -> None:
+    """A server that is stopped: its client keeps the time itself and ends the question with an error."""
+    asked: list[threading.Event] = []
+
+    class Stopped(Root):
+        def check(self) -> None:
+            asked.append(threading.Event())
+            assert asked[-1].wait(60)
+            raise StorageError("no answer within 1 s", Kind.TRANSIENT)
+
+    def look_until(true: Callable[[], object]) -> None:
+        until = time.monotonic() + 20
+        while not true():
+            watch.look()
+            assert time.monotonic() < until
+
+    said: list[str] = []
+    watch = ReadWatch(60.0, 9, Stopped(True), said.append, replace(QUICK, silence=0.05))
+    watch.begin(ticket)
+    look_until(lambda: watch.all_hang)
+    until = time.monotonic() + 0.06
+    while time.monotonic() < until:
+        watch.look()
+    asked[0].set()
+    look_until(lambda: len(asked) > 1)  # asked once more, and still nothing is said
+    states = [watch.all_hang, len(said) == 1, watch.end()]
+    watch.look()
+    assert [*states, watch.all_hang] == [True, True, True, False] and said[1] == "the storage answers again"
+    asked[1].set()
+
+
+def test_a_look_at_a_root_that_hangs_is_said(tmp_path: Path) -> None:
+    release = threading.Event()
+
+    class Deaf(Root):
+        def check(self) -> None:
+            self.looks += 1
+            release.wait(60)
+
+    root, said = Deaf(True), []
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        release.set()
+
+    watch = RootWatch(root, Stop(), say, replace(QUICK, silence=0.02))
+    assert watch.wait_until_there(0, MISSING, "1.png", final=True)
+    assert "no answer within 0.02 s" in said[0] and "is back" in said[1]
+    assert root.looks <= 2  # the look that hangs is waited for, and not repeated
+
+
+def test_a_state_that_is_never_told_holds_up_nothing(tmp_path: Path) -> None:
+    """It is asked for a file that has failed, by readers, decoders and the source."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(10):
+        (folder / f"{i}.png").write_bytes(b"no picture")
+        (folder / f"{i} b.png").write_bytes(b"\x89PNG\r\n\x1a\n, and no more")
+    release = threading.Event()
+
+    class Silent(Wrapped):
+        def state(self, key: str) -> FileState:
+            release.wait(60)
+            return super().state(key)
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(QUICK, silence=0.02)
+        storage = Silent(folder, lambda _: None)
+        pipeline = build(Catalogue(names(folder)), storage, ledger, waits=waits, max_failures=None)
+        pipeline.run()
+        assert pipeline.tally.failed == 20
     release.set()
-    assert counts[Outcome.FAILED] <= 8 and counts[Outcome.FAILED] + counts[Outcome.PENDING] == 40
 
 
 @pytest.mark.parametrize("limit", ["5", "20%"])
@@ -353,6 +517,32 @@ def test_a_storm_of_errors_fails_nothing(library: Path, tmp_path: Path) -> None:
     assert "503 SlowDown" in said[0]
 
 
+def test_files_that_were_open_before_a_storm_do_not_end_it() -> None:
+    """They wait for a share of the read-ahead and come one by one; each would let all readers ask at once."""
+    stop, ended = Stop(), threading.Event()
+    watch = StormWatch(1, stop, lambda _: None, replace(QUICK, storm=30.0))
+    asked = time.monotonic()
+
+    def wait() -> None:
+        watch.wait_until_over(Unreadable("503 SlowDown", Kind.TRANSIENT))
+        ended.set()
+
+    threads = [threading.Thread(target=wait, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while not watch.lasts:
+        time.sleep(0.001)
+    found = []
+    for when in (asked, time.monotonic()):
+        watch.passed(when)
+        found.append(watch.lasts)
+    assert found == [True, False]
+    stop.set()
+    assert ended.wait(10)
+    for thread in threads:
+        thread.join(10)
+
+
 def test_a_few_files_that_cannot_be_read_are_no_storm(library: Path, tmp_path: Path) -> None:
     def before(key: str) -> None:
         if key in ("03.png", "31.png"):
@@ -369,12 +559,46 @@ def test_a_few_files_that_cannot_be_read_are_no_storm(library: Path, tmp_path: P
         assert ledger.counts()[Outcome.OUTBOX] == 40
 
 
-def test_a_storm_without_an_end_is_taken_for_broken_files(library: Path, tmp_path: Path) -> None:
+def test_a_storm_without_an_end_is_taken_for_broken_files_where_others_can_be_read(
+    library: Path, tmp_path: Path
+) -> None:
+    def before(key: str) -> None:
+        if key >= "10.png":
+            raise Unreadable("input/output error", Kind.TRANSIENT)
+
     with Ledger(tmp_path / "s.db") as ledger:
         waits = replace(STORMY, storm_longest=0.05)
-        pipeline = build(Catalogue(names(library)), Wrapped(library, Storm(10**9)), ledger, waits=waits, read_threads=4)
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, waits=waits, read_threads=4, max_failures=None
+        )
         pipeline.run()
-        assert pipeline.tally.images + pipeline.tally.failed == 40 and pipeline.tally.failed > 0
+        assert (pipeline.tally.images, pipeline.tally.failed) == (10, 30)
+
+
+def test_a_storm_that_lasts_and_lasts_fails_nothing_while_no_other_file_can_be_read(
+    library: Path, tmp_path: Path
+) -> None:
+    """Its root may look well all the time."""
+    over = threading.Event()
+    said: list[str] = []
+
+    def before(key: str) -> None:
+        if (key >= "10.png" or said) and not over.is_set():
+            raise Unreadable("input/output error", Kind.TRANSIENT)
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if sentence.startswith("the storage cannot be read"):
+            over.set()
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        waits = replace(STORMY, storm_longest=0.05)
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, before), ledger, say=say, waits=waits, read_threads=4
+        )
+        pipeline.run()
+        assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert over.is_set()
 
 
 def test_a_storm_ends_with_the_run(library: Path, tmp_path: Path) -> None:
@@ -388,3 +612,91 @@ def test_a_storm_ends_with_the_run(library: Path, tmp_path: Path) -> None:
         began = time.monotonic()
         pipeline.run()
         assert time.monotonic() - began < 10
+
+
+class Denials:
+    """Reads are denied: of these keys, or of all from a certain one on until it is `mended`."""
+
+    def __init__(self, keys: tuple[str, ...] = (), all_from: str | None = None) -> None:
+        self._keys, self._all_from = keys, all_from
+        self.mended = threading.Event()
+        self.asked = 0
+        self._began = False
+
+    def __call__(self, key: str) -> None:
+        self._began |= key == self._all_from
+        if key in self._keys or (self._began and not self.mended.is_set()):
+            self.asked += 1
+            raise Unreadable(f"cannot read {key}: http://nas says 403 AccessDenied", Kind.DENIED)
+
+
+@pytest.mark.parametrize("begins_at", ["00.png", "20.png"])
+def test_rights_that_are_taken_away_are_waited_for(begins_at: str, library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    denials = Denials(all_from=begins_at)
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "cannot be read" in sentence:
+            denials.mended.set()
+
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), Wrapped(library, denials), ledger, say=say, read_threads=4)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert len(said) == 2 and "403 AccessDenied" in said[0] and "nothing is marked as failed" in said[0]
+    assert "has no right to any file any more, give it back" in said[0]
+    assert said[1] == "the storage can be read again"
+
+
+def test_a_denied_file_among_good_ones_fails_alone(library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    denied = tuple(f"{i:02}.png" for i in range(0, 40, 3))  # more than any number that would be taken for all
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, Denials(denied)), ledger, say=said.append, read_threads=4
+        )
+        pipeline.run()
+        reasons = {url: reason for _, url, reason in ledger.reasons(Outcome.FAILED, 99)}
+    assert set(reasons) == set(denied) and "403 AccessDenied" in reasons["00.png"]
+    assert (pipeline.tally.images, said) == (26, [])
+
+
+def test_denials_of_all_that_is_left_are_believed_in_the_end(library: Path, tmp_path: Path) -> None:
+    """Nothing else can show whether the storage is at fault, and nobody mends it."""
+    said: list[str] = []
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(
+            Catalogue(names(library)), Wrapped(library, Denials(tuple(names(library)))), ledger, say=said.append,
+            read_threads=4, max_failures=None, waits=replace(QUICK, storm_longest=0.05),
+        )  # fmt: skip
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed, len(said)) == (0, 40, 1)
+
+
+def test_a_setting_that_went_wrong_is_waited_for_and_told_from_an_absence(library: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    wrong = "http://nas says 403 InvalidAccessKeyId: the server does not know the access key"
+
+    class Keys(Wrapped):
+        def check(self) -> None:
+            if said and len(said) < 2:
+                mended.set()
+            elif revoked.is_set() and not mended.is_set():
+                raise StorageError(f"the storage s3://pictures: {wrong}", Kind.MISCONFIGURED)
+
+    def before(key: str) -> None:
+        if key == "20.png":
+            revoked.set()
+        if revoked.is_set() and not mended.is_set():
+            raise Unreadable(f"cannot read {key}: {wrong}", Kind.MISCONFIGURED)
+
+    revoked, mended = threading.Event(), threading.Event()
+    with Ledger(tmp_path / "s.db") as ledger:
+        pipeline = build(Catalogue(names(library)), Keys(library, before), ledger, say=said.append, read_threads=4)
+        pipeline.run()
+    assert (pipeline.tally.images, pipeline.tally.failed) == (40, 0)
+    assert said == [
+        f"the storage cannot be read: waiting for it; nothing is marked as failed (the storage s3://pictures: {wrong})",
+        "the storage can be read again",
+    ]

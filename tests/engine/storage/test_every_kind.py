@@ -1,4 +1,4 @@
-"""What holds for a folder, an S3 server and a web server alike."""
+"""What holds for a folder, an S3 server, a web server and a mounted Samba share alike."""
 
 import threading
 import unicodedata
@@ -137,3 +137,18 @@ def test_an_open_file_is_closed_when_it_is_left(place: Place) -> None:
             raise ZeroDivisionError
     assert read(storage, "there.jpg") == b"there"
     assert threading.active_count() < 100
+
+
+def test_a_file_that_is_read_in_parts_is_whole(place: Place) -> None:
+    """From after its head, and with an empty one between two on the same connection."""
+    body = bytes(range(256)) * 4_000
+    place.put("large.jpg", body)
+    place.put("empty.jpg", b"")
+    storage = place.open()
+    for _ in range(3):
+        with storage.open("large.jpg", max_bytes=10**7) as reading:
+            assert reading.head() == body[:HEAD]
+            whole = reading.whole()
+            assert type(whole) is bytes and whole == body
+        assert read(storage, "empty.jpg") == b""
+        assert read(storage, "large.jpg") == body

@@ -288,6 +288,7 @@ def own_seaweed(tmp_path: Path, seaweed: Seaweed) -> Iterator[Seaweed]:
         yield server
 
 
+@pytest.mark.full
 def test_a_server_that_is_killed_hung_and_started_again(own_seaweed: Seaweed) -> None:
     storage = opened(own_seaweed, timeout_s=0.5)
     before = {i: read(storage, f"{i}.jpg") for i in range(50)}

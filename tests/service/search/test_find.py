@@ -211,8 +211,15 @@ def test_what_is_beside_the_results(search: Search, four: list[int]) -> None:
             },
             {"category": "System", "tags": []},
         ],
+        "groups": [],
     }
-    assert search.summary() == {"pictures": 4, "tagged": 3, "tags": 3, "categories": ["General", "System"]}
+    assert search.summary() == {
+        "pictures": 4,
+        "tagged": 3,
+        "tags": 3,
+        "categories": ["General", "System"],
+        "ratings": [{"tag": "rating:safe", "name": "rating:safe"}],
+    }
 
 
 def test_another_process_writes_too(search: Search, database: Database, four: list[int]) -> None:

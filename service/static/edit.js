@@ -1,0 +1,103 @@
+// Editing many pictures at once: those that are selected, or all that were found; with a preview, a journal and undo.
+
+import { box } from "./complete.js";
+import { byId, getJson, make, postJson, toast, who } from "./dom.js";
+import { t } from "./words.js";
+
+export class Edit {
+  #dialog = byId("edit");
+  #scope = null;
+  #add = new Set();
+  #take = new Set();
+  #done;
+
+  /** `done()`: pictures have other tags now. */
+  constructor({ done }) {
+    this.#done = done;
+    byId("edit-cancel").addEventListener("click", () => this.#dialog.close());
+    byId("edit-preview").addEventListener("click", () => this.#send(true));
+    byId("edit-apply").addEventListener("click", () => this.#send(false));
+    byId("history-open").addEventListener("click", () => this.#history());
+    byId("history-close").addEventListener("click", () => byId("history").close());
+    for (const [id, tags, label] of [["edit-add", this.#add, "add"], ["edit-take", this.#take, "takeAway"]]) {
+      const put = (tag) => {
+        tags.add(tag);
+        this.#show();
+      };
+      byId(id).replaceChildren(
+        make("label", { for: `${id}-input` }, t(label)),
+        make("ul", { class: "chips", id: `${id}-chips` }),
+        box(`${id}-input`, "addTag", {
+          choose: ({ tag }) => put(tag), path: "/page/tags/suggest",
+          enter: (text) => text && ((byId(`${id}-input`).value = ""), put(text.replaceAll(" ", "_"))),
+        }),
+      );
+    }
+  }
+
+  /** `scope`: {pictures: ids} or {query: text}; `title` says which. */
+  open(scope, title) {
+    this.#scope = scope;
+    this.#add.clear();
+    this.#take.clear();
+    byId("edit-title").textContent = title;
+    this.#show();
+    this.#dialog.showModal();
+  }
+
+  #show() {
+    for (const [id, tags] of [["edit-add", this.#add], ["edit-take", this.#take]]) {
+      const off = (tag) => {
+        tags.delete(tag);
+        this.#show();
+      };
+      byId(`${id}-chips`).replaceChildren(
+        ...[...tags].map((tag) => make("li", {}, make("span", { class: "label" }, tag), make("button", { class: "off", "aria-label": `${t("remove")} ${tag}`, click: () => off(tag) }, "×"))),
+      );
+    }
+    byId("edit-told").replaceChildren();
+    byId("edit-apply").disabled = byId("edit-preview").disabled = this.#add.size + this.#take.size === 0;
+  }
+
+  async #send(dryRun) {
+    const body = { ...this.#scope, yes: [...this.#add], no: [...this.#take], who: who(), dryRun };
+    let done;
+    try {
+      done = await postJson("/page/edits", body);
+    } catch (error) {
+      return byId("edit-told").replaceChildren(make("li", {}, error.message));
+    }
+    const counts = Object.entries(done.changed);
+    if (dryRun) return byId("edit-told").replaceChildren(...counts.map(([tag, n]) => make("li", {}, t("wouldChange", tag, n))));
+    this.#dialog.close();
+    this.#done();
+    const sum = counts.reduce((all, [, n]) => all + n, 0);
+    return toast(t("changed", sum), done.id ? t("undo") : null, () => this.#undo(done.id));
+  }
+
+  async #undo(id) {
+    try {
+      const done = await postJson(`/page/edits/${id}/undo`, { who: who() });
+      toast(t("undone", Object.values(done.changed).reduce((all, n) => all + n, 0), done.left));
+    } catch (error) {
+      toast(error.message);
+    }
+    this.#done();
+    if (byId("history").open) this.#history();
+  }
+
+  async #history() {
+    const { entries } = await getJson("/page/edits", { limit: 100 }).catch(() => ({ entries: [] }));
+    byId("history-list").replaceChildren(
+      ...entries.map((entry) =>
+        make(
+          "li", { class: entry.undone_by ? "out" : "" },
+          make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString()} · ${entry.who}`),
+          entry.undone_by ? make("small", {}, `✓ ${t("undo")}`) : make("button", { class: "plain", click: () => this.#undo(entry.id) }, t("undo")),
+        ),
+      ),
+      ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),
+    );
+    if (!byId("history").open) byId("history").showModal();
+  }
+}
