@@ -37,6 +37,7 @@ def check_page(file: Path, plots: int) -> None:
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|url\((?!#)|@import""", text)
 
 
+@pytest.mark.full
 def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
     html = tmp_path / "p.html"
     words = ("pipeline", "--quick", "--pairs", "1", "--model", str(tiny_model), "--html", str(html))

@@ -117,6 +117,7 @@ def test_another_model_takes_the_place_of_the_first(home: Home, tmp_path: Path) 
     assert home.exported() == home.expected()
 
 
+@pytest.mark.full
 def test_tags_from_before_models_were_named_are_replaced_too(home: Home) -> None:
     """A library that an older engine filled by the bulk call, and a ledger that names no model."""
     home.tag("run")
@@ -198,6 +199,7 @@ def test_a_replaced_file_is_tagged_again_and_no_other(home: Home) -> None:
     assert home.images("run") == 0
 
 
+@pytest.mark.full
 def test_one_picture_is_tagged_again_by_its_file_its_key_or_its_id(home: Home) -> None:
     home.tag("run")
     file = next(home.library.rglob("*.jpg"))
