@@ -2,7 +2,7 @@
 
 import { box } from "./complete.js";
 import { byId, getAnswer, getJson, make, number, postJson, sure, toast, typed, who } from "./dom.js";
-import { category, choose, language, LANGUAGES, t, translate } from "./words.js";
+import { category, choose, lang, language, LANGUAGES, t, translate } from "./words.js";
 
 const SHOWN = [["zh-Hans", "简体中文"], ["ja", "日本語"], ["en", "English"]];
 const KINDS = ["display", "synonym", "abbreviation", "former key"];
@@ -151,7 +151,7 @@ async function journal() {
   byId("journal").replaceChildren(
     ...entries.map((entry) =>
       make(
-        "li", { class: entry.undone_by ? "out" : "" }, make("span", {}, entry.summary), make("small", {}, `${entry.at} · ${entry.who}`),
+        "li", { class: entry.undone_by ? "out" : "" }, make("span", {}, entry.summary), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
         entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.summary}`, click: () => undo(entry) }, t(entry.action === "undo" ? "redo" : "undo")),
       )),
     ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),

@@ -90,5 +90,6 @@ export class Search {
 }
 
 function placed(text, at, length) {
-  return [text.slice(Math.max(0, at - 12), at), make("mark", {}, text.slice(at, at + length) || "…"), text.slice(at + length, at + length + 12)];
+  const [from, to] = [Math.max(0, at - 12), at + length + 12];
+  return [`${from ? "…" : ""}${text.slice(from, at)}`, make("mark", {}, text.slice(at, at + length) || "…"), `${text.slice(at + length, to)}${to < text.length ? "…" : ""}`];
 }

@@ -4,13 +4,15 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.tagger import Tagger
 from service.catalogue import Catalogue
 from service.database import Database
-from service.embedded import Running
+from service.embedded import Running, embedded
 from tests.service.conftest import NAMES, draw, record
 
 pytestmark = pytest.mark.full
@@ -509,3 +511,37 @@ def test_nothing_is_edited_by_a_query_that_cannot_be_read(running, tagged, page,
     page.goto(f"{running.url}/?q=long_hair")
     expect(page.locator("#edit-found")).to_be_enabled()
     expect(page.locator("#edit-why")).to_be_hidden()
+
+
+class TestWithAModelButWithoutVectors:
+    @pytest.fixture
+    def running(self, library: Path, tmp_path: Path, tiny_model: Path) -> Iterator[Running]:
+        with (
+            Tagger(tiny_model, device="cpu", threshold=0.001, features=True) as tagger,
+            embedded(library, db=tmp_path / "library.db", model=tiny_model, tagger=tagger, rescan=0) as service,
+        ):
+            yield service
+
+    @pytest.mark.parametrize(
+        ("device", "dropped", "none", "broken"),
+        [
+            ({"locale": "en-US"}, "No vectors are kept", "no vectors are kept", "Not a picture"),
+            ({"locale": "zh-CN"}, "没有特征向量", "没有特征向量", "无法读取这张图片"),
+            ({"locale": "ja-JP"}, "特徴ベクトルがない", "特徴ベクトルがありません", "画像として読み取れません"),
+        ],
+    )
+    def test_that_nothing_similar_can_be_found_is_said(
+        self, running, library, ids, page, expect, complaints, device, dropped, none, broken
+    ):
+        page.goto(f"{running.url}/?picture={ids['a.jpg']}")
+        page.click("#alike")
+        expect(page.locator("#wrong")).to_contain_text(none)
+        assert page.url.endswith(f"?q=similar%3A{ids['a.jpg']}")
+        page.locator("#file").set_input_files(library / "a.jpg")
+        expect(page.locator("#toast")).to_contain_text(dropped)
+        expect(page.locator("#found")).to_contain_text(dropped)
+        assert complaints == []
+        page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+        expect(page.locator("#toast")).to_contain_text(broken)
+        assert ["422" in one for one in complaints] == [True]
+        complaints.clear()
