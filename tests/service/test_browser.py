@@ -456,6 +456,7 @@ def test_everything_is_said_in_the_readers_language(
 def test_an_empty_field_is_said(running, tagged, ids, page, expect):
     said = "The field is empty: type a name first."
     page.goto(f"{running.url}/?picture={ids['a.jpg']}")
+    page.wait_for_selector("#dialog[open]")
     page.press("#add-input", "Enter")
     expect(page.locator("#dialog #toast")).to_have_text(said)  # over the dialog, not under it
     page.goto(f"{running.url}/dictionary")
