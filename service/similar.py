@@ -63,8 +63,17 @@ class Similar:
         index = self._opened()
         return index.copies() if index else []
 
-    def neighbours(self, media_id: int) -> Mapping[int, float]:
-        """For a query's `similar:`: likeness by id, of the picture itself too."""
+    def kept(self) -> bool:
+        """Whether any vectors are kept for this library."""
+        return self._opened() is not None
+
+    def neighbours(self, media_id: int) -> Mapping[int, float] | None:
+        """For a query's `similar:`: likeness by id, of the picture itself too; empty where nothing like it is known.
+
+        None where no vectors are kept.
+        """
+        if not self.kept():
+            return None
         found = {one.media_id: one.likeness for one in self.to(media_id) if one.likeness > 0}
         return {media_id: 1.0, **found} if found else {}
 

@@ -1,8 +1,10 @@
 // Editing many pictures at once: those that are selected, or all that were found; with a preview, a journal and undo.
 
 import { box } from "./complete.js";
-import { byId, getJson, make, postJson, toast, who } from "./dom.js";
-import { t } from "./words.js";
+import { byId, getJson, make, postJson, sure, toast, who } from "./dom.js";
+import { lang, t } from "./words.js";
+
+const MANY = 10; // pictures: an undo of more is asked about
 
 export class Edit {
   #dialog = byId("edit");
@@ -29,7 +31,7 @@ export class Edit {
         make("ul", { class: "chips", id: `${id}-chips` }),
         box(`${id}-input`, "addTag", {
           choose: ({ tag }) => put(tag), path: "/page/tags/suggest",
-          enter: (text) => text && ((byId(`${id}-input`).value = ""), put(text.replaceAll(" ", "_"))),
+          enter: (text) => ((byId(`${id}-input`).value = ""), put(text.replaceAll(" ", "_"))),
         }),
       );
     }
@@ -72,10 +74,13 @@ export class Edit {
     this.#dialog.close();
     this.#done();
     const sum = counts.reduce((all, [, n]) => all + n, 0);
-    return toast(t("changed", sum), done.id ? t("undo") : null, () => this.#undo(done.id));
+    const what = [...body.yes.map((tag) => `+${tag}`), ...body.no.map((tag) => `−${tag}`)].join(" ");
+    return toast(t("changed", sum), done.id ? t("undoWhat", what) : null, () => this.#undo({ id: done.id, what, pictures: done.pictures }));
   }
 
-  async #undo(id) {
+  /** `what`: of many pictures, is asked before. */
+  async #undo({ id, what, pictures }) {
+    if (pictures > MANY && !(await sure(t("undoSure", what), t("undoIn", pictures)))) return;
     try {
       const done = await postJson(`/page/edits/${id}/undo`, { who: who() });
       toast(t("undone", Object.values(done.changed).reduce((all, n) => all + n, 0), done.left));
@@ -92,8 +97,8 @@ export class Edit {
       ...entries.map((entry) =>
         make(
           "li", { class: entry.undone_by ? "out" : "" },
-          make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString()} · ${entry.who}`),
-          entry.undone_by ? make("small", {}, `✓ ${t("undo")}`) : make("button", { class: "plain", click: () => this.#undo(entry.id) }, t("undo")),
+          make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
+          entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.what}`, click: () => this.#undo(entry) }, t(entry.undoes ? "redoIn" : "undoIn", entry.pictures)),
         ),
       ),
       ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),

@@ -53,6 +53,7 @@ def test_a_picture_that_is_sent_gets_tags_and_neighbours_in_one_call(running: Ru
     [first, second, *others] = answer["similar"]
     assert (first["storageUrl"], first["copy"]) == ("00.png", True) and first["likeness"] > 0.999
     assert (second["storageUrl"], second["copy"]) == ("99.jpg", True)
+    assert (answer["code"], answer["reason"]) == (None, None)
     assert len(others) == 10 and [o["likeness"] for o in others] == sorted(
         (o["likeness"] for o in others), reverse=True
     )
@@ -66,7 +67,26 @@ def test_a_query_finds_them_beside_tags(running: Running) -> None:
     assert [picture["path"] for picture in found["pictures"]][:2] == ["00.png", "99.jpg"]
     without = httpx.get(f"{running.url}/page/pictures", params={"q": "similar:1 -id:1"}).json()
     assert without["pictures"][0]["path"] == "99.jpg"
-    assert httpx.get(f"{running.url}/page/pictures", params={"q": "similar:777"}).json()["total"] == 0
+    unknown = httpx.get(f"{running.url}/page/pictures", params={"q": "similar:777"}).json()
+    assert (unknown["total"], [one["code"] for one in unknown["mistakes"]]) == (0, ["nothing similar"])
+
+
+def test_where_nothing_can_be_looked_for_the_answer_says_why(library: Path, tiny_model: Path, tmp_path: Path) -> None:
+    data = (library / "library" / "00.png").read_bytes()
+    folder = library / "library"
+    with (
+        Tagger(tiny_model, device="cpu", threshold=0.001, features=True) as tagger,
+        embedded(folder, db=tmp_path / "other.db", model=tiny_model, tagger=tagger, rescan=0) as none_kept,
+    ):
+        answer = similar(none_kept, data).json()
+    assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "no vectors")
+    assert "no vectors are kept for this library" in answer["reason"]
+    with (
+        Tagger(tiny_model, device="cpu", threshold=0.001) as tagger,
+        embedded(folder, db=library / "l.db", model=tiny_model, tagger=tagger, rescan=0) as without,
+    ):
+        answer = similar(without, data).json()
+    assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "no features")
 
 
 def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, tmp_path: Path) -> None:
