@@ -49,12 +49,14 @@ class Look(NamedTuple):
         scores: float32 [tags], of all the model's tags.
         features: float32 [features], the vector by which alike pictures are found; None from a tagger without.
         hash: of what the picture looks like, see `engine.vectors.hash`.
+        model: SHA-256 of the model, for vectors of two models cannot be compared.
     """
 
     tags: Tags
     scores: Scores
     features: Scores | None
     hash: int
+    model: str
 
 
 Threshold = float | str | Mapping[str, float | str]
@@ -148,7 +150,8 @@ class Tagger:
         row, its_hash = self._row(picture, hashed=True)
         found = self._batches.submit(row).result()
         scores = self._scores(found)
-        return Look(self._select(scores), scores, found[-self._features :] if self._features else None, its_hash)
+        features = found[-self._features :] if self._features else None
+        return Look(self._select(scores), scores, features, its_hash, self.model.sha256)
 
     def tag_many(self, pictures: Iterable[Picture]) -> Iterator[Tags | MediumError]:
         """The tags of each picture, in the order of the pictures; some are read and decoded ahead.

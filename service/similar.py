@@ -43,15 +43,15 @@ class Similar:
         index = self._opened()
         return _matches(index.like_picture(media_id, limit)) if index else []
 
-    def like(self, vector: npt.NDArray[np.float32], picture_hash: int, limit: int = MOST) -> list[Match]:
-        """Pictures like one of which a model gave this vector.
+    def like(self, vector: npt.NDArray[np.float32], picture_hash: int, model: str, limit: int = MOST) -> list[Match]:
+        """Pictures like one of which the model with this SHA-256 gave this vector.
 
-        Raises ServiceError if the library's vectors are of another length, so of another model.
+        Raises ServiceError if the library's vectors are another model's: one of the same length fits none of them.
         """
         index = self._opened()
         if index is None or self._store is None:
             return []
-        if len(vector) != self._store.dimensions:
+        if model != self._store.of.sha256:
             raise ServiceError(
                 f"the library's vectors are of the model {self._store.of.name}: serve it with that --model, or tag the "
                 "library with this one (`engine retag`)"

@@ -77,6 +77,7 @@ class Seen(Protocol):
         tags: those that count, with their scores.
         features: float32 [features]; None where the model gives none.
         hash: of what the picture looks like, 64 bits.
+        model: SHA-256 of the model.
     """
 
     @property
@@ -87,6 +88,9 @@ class Seen(Protocol):
 
     @property
     def hash(self) -> int: ...
+
+    @property
+    def model(self) -> str: ...
 
 
 class TagOfPicture(BaseModel):
@@ -202,7 +206,7 @@ def tagging(
             code, reason = "no features", NO_FEATURES
         else:
             try:
-                matches = similar.like(seen.features, seen.hash, SIMILAR)
+                matches = similar.like(seen.features, seen.hash, seen.model, SIMILAR)
             except ServiceError as error:
                 code, reason = "other model", str(error)
         return LookAtPicture(tags=named(seen.tags), similar=described(matches, catalogue), code=code, reason=reason)

@@ -89,6 +89,23 @@ def test_where_nothing_can_be_looked_for_the_answer_says_why(library: Path, tiny
     assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "no features")
 
 
+def test_vectors_of_another_model_are_not_compared_though_they_are_as_long(
+    library: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    manifest = json.loads((other / "model.json").read_text(encoding="utf-8"))
+    manifest["source"]["sha256"] = "f" * 64
+    (other / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with (
+        Tagger(other, device="cpu", threshold=0.001, features=True) as tagger,
+        embedded(library / "library", db=library / "l.db", model=other, tagger=tagger, rescan=0) as service,
+    ):
+        answer = similar(service, (library / "library" / "00.png").read_bytes()).json()
+    assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "other model")
+    assert "the library's vectors are of the model" in answer["reason"]
+
+
 def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, tmp_path: Path) -> None:
     data = (library / "library" / "00.png").read_bytes()
     gone = library / "library" / "03.png"
