@@ -54,6 +54,7 @@ class RunConfig(BaseModel):
     state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
     threshold: Threshold | None = Field(None, description="Least score of tags: 0.4,character=0.7. Default: as before.")
+    threshold_file: Path | None = Field(None, description="Least scores of single tags: a CSV file of tag,threshold.")
     limit: int | None = Field(None, ge=1, description="Stop after so many media.")
     dry_run: bool = Field(False, description="Tag, but post nothing and keep no state.")
     retry_failed: bool = Field(False, description="Try media again that failed or were rejected before.")
@@ -106,6 +107,9 @@ class RunConfig(BaseModel):
         None, description="CUDA: let cuDNN take a large workspace. Default: where 4 GB are to be had."
     )
 
+    keep_scores: float = Field(
+        0.05, ge=0, le=1, description="Keep scores from here up, so that thresholds can change later; 0 keeps none."
+    )
     vectors: bool = Field(True, description="Keep what finds similar pictures, if the model gives it.")
 
     # What is shown.
@@ -129,7 +133,7 @@ GROUPS = {
 RARE = {
     "moved", "ca_file", "segment_size", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes",
     "outbox_limit", "read_ahead", "read_timeout", "max_file_size", "max_pixels", "intra_op_threads", "submitters",
-    "workspace", "vectors",
+    "workspace", "keep_scores", "vectors",
 }  # fmt: skip
 """Settings that few ever touch: the help of a command that takes all settings only names them."""
 

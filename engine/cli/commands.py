@@ -35,9 +35,9 @@ COMMANDS = {
         "Tag all media of a catalogue and post the tags; the same command goes on where it ended.",
     ),
     "retag": Command(
-        "engine.cli.run",
+        "engine.cli.retag",
         "retag",
-        "Tag all media again, with another model or threshold; takes the flags of `engine run`.",
+        "Tag all media again: with another model, or by kept scores with other thresholds; flags as of `engine run`.",
     ),
     "status": Command(
         "engine.cli.status", "status", "What the ledger holds, by outcome, with the reasons of failures."
