@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -108,7 +107,10 @@ class Rethreshold:
     def __init__(self, wanted: Plan, *, replaces: bool) -> None:
         """`replaces`: whether the service can put tags in place of others; else it only gets those that are new."""
         self._lowest, self._tops = wanted.limits
-        self._size, self._tags, self._replaces = len(wanted.scorer.tags), wanted.scorer.tags, replaces
+        self._size, self._replaces = len(wanted.scorer.tags), replaces
+        # Entries are made of ready texts, for there may be millions of records.
+        self._tag_texts = [f"[{json.dumps(tag, ensure_ascii=False)}," for tag in wanted.scorer.tags]
+        self._score_texts = [f"{score!r}]" for score in scores_of(np.arange(STEPS + 1, dtype=np.uint16)).tolist()]
         self.media = self.changed = self.added = self.taken_away = self.kept_there = self.media_kept_there = 0
 
     def __call__(self, page: Sequence[Judged]) -> Iterator[Change]:
@@ -170,16 +172,6 @@ class Rethreshold:
         return Change(medium.media_id, entry, pack_numbers(sorted(before.union(now)), self._size))
 
     def _entry(self, numbers: Sequence[int], steps: Sequence[int]) -> str:
-        """As `engine.delivery.entries` writes it; made of ready texts, for there may be millions."""
-        tags, scores = _texts(self._tags), _score_texts()
+        """As `engine.delivery.entries` writes it."""
+        tags, scores = self._tag_texts, self._score_texts
         return f"[{','.join([tags[number] + scores[step] for number, step in zip(numbers, steps, strict=True)])}]"
-
-
-@cache
-def _texts(tags: tuple[str, ...]) -> list[str]:
-    return [f"[{json.dumps(tag, ensure_ascii=False)}," for tag in tags]
-
-
-@cache
-def _score_texts() -> list[str]:
-    return [f"{score!r}]" for score in scores_of(np.arange(STEPS + 1, dtype=np.uint16)).tolist()]

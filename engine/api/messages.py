@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from engine.api.answers import Reply
 from engine.errors import ApiError
@@ -19,14 +20,23 @@ def segment_body(start: int, limit: int) -> bytes:
 
 def record_body(media: Media, tag: TagScore) -> bytes:
     """One record, UTF-8 JSON, keys in the order of the contract; also the body of a request in single mode."""
-    message = {"mediaId": media.wire_id, "tagKey": tag.tag, "similarity": similarity(tag.score)}
-    return json.dumps(message, ensure_ascii=False).encode()
+    return f'{{"mediaId": {json.dumps(media.wire_id)}, {_tag(tag)}}}'.encode()
 
 
 def replace_body(media: Media, model: str, tags: Sequence[TagScore]) -> bytes:
     """All tags that a model gives a medium, as one item of a replace request; without tags, it takes all away."""
-    listed = [{"tagKey": tag.tag, "similarity": similarity(tag.score)} for tag in tags]
-    return json.dumps({"mediaId": media.wire_id, "model": model, "tags": listed}, ensure_ascii=False).encode()
+    listed = ", ".join([f"{{{_tag(tag)}}}" for tag in tags])
+    return f'{{"mediaId": {json.dumps(media.wire_id)}, "model": {_quoted(model)}, "tags": [{listed}]}}'.encode()
+
+
+def _tag(tag: TagScore) -> str:
+    """The two keys that tell a tag, as `json.dumps` writes them, which would take four times as long."""
+    return f'"tagKey": {_quoted(tag.tag)}, "similarity": "{similarity(tag.score)}"'
+
+
+@lru_cache(maxsize=100_000)  # more than any model has tags
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def similarity(score: float) -> str:
