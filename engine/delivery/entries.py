@@ -19,4 +19,7 @@ def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
 
 def tags_of(entry: str | bytes) -> tuple[TagScore, ...]:
     """What `entry` wrote. Ledgers of earlier versions hold the score as text."""
-    return tuple(TagScore(tag, float(score)) for tag, score in json.loads(entry))
+    pairs = json.loads(entry)
+    if pairs and isinstance(pairs[0][1], str):
+        return tuple(TagScore(tag, float(score)) for tag, score in pairs)
+    return tuple(map(TagScore._make, pairs))
