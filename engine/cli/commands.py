@@ -80,7 +80,10 @@ COMMANDS = {
         extra="service",
     ),
     "export": Command(
-        "service.cli", "export_main", "Write the embedded library's tags as JSON Lines, CSV or .txt.", extra="service"
+        "engine.cli.export",
+        "main",
+        "Write the embedded library's tags as JSON Lines, CSV or .txt; or kept scores, as CSV or Parquet.",
+        extra="service",
     ),
     "move": Command(
         "service.cli", "move_main", "Take a library's tags along to the folder's new name or place.", extra="service"
