@@ -54,7 +54,7 @@ class RunConfig(BaseModel):
     state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
     threshold: Threshold | None = Field(None, description="Least score of tags: 0.4,character=0.7. Default: as before.")
-    threshold_file: Path | None = Field(None, description="Least scores of single tags: a CSV file of tag,threshold.")
+    threshold_file: Path | None = Field(None, description="Least scores of single tags: CSV, tag,threshold.")
     limit: int | None = Field(None, ge=1, description="Stop after so many media.")
     dry_run: bool = Field(False, description="Tag, but post nothing and keep no state.")
     retry_failed: bool = Field(False, description="Try media again that failed or were rejected before.")

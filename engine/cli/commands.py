@@ -37,7 +37,7 @@ COMMANDS = {
     "retag": Command(
         "engine.cli.retag",
         "retag",
-        "Tag all media again: with another model, or by kept scores with other thresholds; flags as of `engine run`.",
+        "Tag all media again: with another model, or other thresholds by kept scores; flags of `run`.",
     ),
     "status": Command(
         "engine.cli.status", "status", "What the ledger holds, by outcome, with the reasons of failures."

@@ -39,7 +39,7 @@ PICTURES_ALONE = {"limit", "follow", "retry_failed"}
 def retag(
     media: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these: media ids, storage keys, or files of the library. [default: all]"),
+        typer.Argument(help="Only these: media ids, storage keys or files. [default: all]"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
