@@ -173,7 +173,16 @@ def pipeline(
     size = Size(pairs=pairs, full=full)
     if quick:
         size = Size(
-            pairs=pairs, full=4, paced=32, null=32, empty=200, tiny=(100, 200), huge=2, huge_side=1000, canvas=32
+            pairs=pairs,
+            full=4,
+            paced=32,
+            null=32,
+            empty=200,
+            kept=32,
+            tiny=(100, 200),
+            huge=2,
+            huge_side=1000,
+            canvas=32,
         )
     finish("pipeline", measure(model, precision, size, progress), as_json, output, html)
 

@@ -45,7 +45,7 @@ def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
     assert set(result) >= SHARED
     checks = result["checks"]
     assert set(checks) == {
-        "full_size", "paced", "null_session", "empty_stages", "flat_memory", "huge_pictures"
+        "full_size", "paced", "kept_scores", "null_session", "empty_stages", "flat_memory", "huge_pictures"
     }  # fmt: skip
     for check in checks.values():
         assert check["verdict"] in ("met", "missed", "inconclusive")
