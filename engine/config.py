@@ -69,7 +69,9 @@ class RunConfig(BaseModel):
     segment_size: int = Field(100, ge=1, le=10_000, description="Media a segment, as the original asked for.")
     connections: int = Field(4, ge=1, le=64, description="Requests under way at once; old services dislike more.")
     timeout: float = Field(60.0, gt=0, description="Seconds after which a request has no answer.")
-    chunk_records: int = Field(500, ge=1, description="Records a bulk request at most: the contract's limit.")
+    chunk_records: int | None = Field(
+        None, ge=1, description="Records a bulk request at most. Default: the contract's 500; with --library 5,000."
+    )
     chunk_bytes: Size = Field(256 * 1024, description="Bytes a bulk request at most: the contract's limit.")
     ok_codes: tuple[str, ...] = Field(("0", "200"), description="Values of `code` in an answer that mean yes.")
     give_up_after: float | None = Field(

@@ -78,6 +78,17 @@ def test_tags(capsys) -> None:
     assert result["peak_mb"] > 10
 
 
+def test_retag(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "page.html"
+    result = measured(capsys, "retag", "--pictures", "300", "--times", "2", "--html", str(html))
+    low, few, small = result["rows"].values()
+    assert small["records"] == low["records"] and small["requests"] > 20 > low["requests"]
+    assert low["changed"] > 290 and low["records"] > 300 * 40 and low["taken_away"] == 0 < low["added"]
+    assert few["changed"] > 290 and few["added"] == 0 < few["taken_away"]  # of 40 tags 10 are characters
+    assert 600 < result["bytes_a_picture"] < 1600  # in so small a ledger half of it is the list of tags
+    check_page(html, plots=1)
+
+
 def test_service(capsys, tmp_path: Path) -> None:
     html = tmp_path / "s.html"
     result = measured(capsys, "service", "--pictures", "1000", "--times", "2", "--html", str(html))

@@ -1,6 +1,7 @@
 """Other thresholds by kept scores: in the end the service has what a run with them would have given it."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from engine.errors import ConfigError, LedgerError
 from engine.families import family_of
 from engine.ledger.kept import Scorer
 from engine.ledger.ledger import Ledger
+from engine.ledger.schema import LedgerView
 from engine.rethreshold import NoScores, Rethreshold, plan
-from engine.types import Media, Outcome, Preprocessing, Tagged
+from engine.types import Media, Outcome, Preprocessing, Tagged, TagScore
 
 TAGS = (*(f"general_{i}" for i in range(40)), *(f"someone_{i}" for i in range(8)), *(f"rating:{r}" for r in "sqe"))
 CATEGORIES = ("General",) * 40 + ("Character",) * 8 + ("rating",) * 3
@@ -53,7 +55,7 @@ def judge(ledger: Ledger, threshold: str | None, table: dict[str, float] | None 
     return judged, pending
 
 
-def waiting(ledger: Ledger) -> dict[int, dict[str, str]]:
+def waiting(ledger: LedgerView) -> dict[int, dict[str, str]]:
     """What goes to the media API, with the decimals that it gets."""
     items = ledger.outbox(SINK, 0, 10_000)
     return {item.media.id: {tag: f"{score:05.3f}" for tag, score in tags_of(item.entry)} for item in items}
@@ -212,13 +214,29 @@ def test_150_scores_take_less_than_a_kilobyte(tmp_path: Path) -> None:
                 made.keep_scores(MODEL._replace(tags=tags, categories=("General",) * len(tags)))
             media = [Media(i, f"{i}.jpg", i) for i in range(1, 1501)]
             made.admit(media)
-            names = [tuple((tags[n], float(row[n])) for n in np.flatnonzero(row >= 0.7)) for row in rows]
-            tagged = [Tagged(one, said, row) for one, said, row in zip(media, names, rows, strict=True)]  # type: ignore[arg-type]
-            tagged = [Tagged(t.media, tags_of(json.dumps(t.tags)), t.scores) for t in tagged]
+            said = [tuple(TagScore(tags[n], float(row[n])) for n in np.flatnonzero(row >= 0.7)) for row in rows]
+            tagged = [Tagged(*each) for each in zip(media, said, rows, strict=True)]
             made.store(tagged, {}).result()
         sizes.append((tmp_path / f"{keep}.db").stat().st_size)
     of_the_model = len(json.dumps([[tag, "General"] for tag in tags]))
     assert 600 < (sizes[1] - sizes[0] - of_the_model) / 1500 < 1000
+
+
+@pytest.mark.parametrize("table", ["score", "given", "outbox", "media"])
+def test_records_and_scores_are_one_transaction(ledger: Ledger, table: str) -> None:
+    """Whichever of the four cannot be written, none of them is."""
+    path = ledger.path
+    fill(ledger, scores(2))
+    on = {"media": "UPDATE ON media WHEN new.outcome <> 'pending'"}.get(table, f"INSERT ON {table}")
+    connection = sqlite3.connect(path)
+    connection.execute(f"CREATE TRIGGER broken BEFORE {on} BEGIN SELECT RAISE(ABORT, 'broken'); END")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="broken"):
+        fill(ledger, scores(2), first=3)
+    with LedgerView(path) as view:
+        assert view.counts()[Outcome.PENDING] == 2 and waiting(view) == {}
+        assert [number for page in view.scored(view.scorers()[0]) for number, *_ in page] == [1, 2]
 
 
 def test_what_fails_in_the_middle_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

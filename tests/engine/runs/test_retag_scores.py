@@ -5,16 +5,22 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
 
+from engine.ledger.ledger import Ledger
 from engine.ledger.schema import LedgerView
 from engine.types import Outcome
+from service.embedded import embedded
+from service.store import Opinion, Store
 from tests.engine.runs.test_retag import Home, default_path_of, home, other_model
 from tests.engine.runs.test_run import catalogue, pictures
+from tests.engine.test_rethreshold import MODEL, fill, scores
 from tests.support.media_server import BULK, REPLACE, SINGLE, MediaServer
-from tests.support.runs import ENGINE, command, environment, run
+from tests.support.runs import ENGINE, command, environment, run, start
 
 __all__ = ["home", "pictures"]  # the fixtures
 
@@ -85,6 +91,76 @@ def test_killed_in_the_middle_the_same_command_ends_it(pictures: Path, tiny_mode
             assert view.counts()[Outcome.OUTBOX] == 0
 
 
+@pytest.mark.parametrize("moment", ["before it is stored", "before the answer", "and the process is killed"])
+def test_a_verdict_on_the_picture_that_is_being_posted_stands(
+    moment: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded service holds the very request that replaces a picture's tags, and meanwhile a person judges it."""
+    posted, said_so = threading.Event(), threading.Event()
+    store = Store.replace
+
+    def replace(self: Store, opinions: list[Opinion]) -> set[int]:
+        unknown = store(self, opinions) if moment != "before it is stored" else None
+        if retagging:
+            posted.set()
+            assert said_so.wait(60)
+        return store(self, opinions) if unknown is None else unknown
+
+    monkeypatch.setattr(Store, "replace", replace)
+    retagging = False
+    state = home.data / "named.db"
+    with embedded(home.library, db=home.data / "named.library.db", rescan=0) as service:
+        named = ["--segment-url", service.segment_url, "--recognition-replace-url", service.recognition_replace_url]
+        named += ["--state", str(state)]
+        token = service.token
+        ended = run(
+            [*ENGINE, "run", "--model", str(home.model), "--storage", str(home.library), *named, "--threshold", "0.5"],
+            ENGINE_API_TOKEN=token,
+        )
+        assert ended.returncode == 0, ended.stderr
+        with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.token}"}) as http:
+            before, after = home.expected(0.5), home.expected(0.3)
+            [path, tags] = next((path, tags) for path, tags in before.items() if 0 < len(tags) < len(after[path]))
+            given, new = next(iter(tags)), next(tag for tag in after[path] if tag not in tags)
+            picture = pictures_found(http, "id:0..")[path]
+            edit(http, picture, yes=["a_hat"], no=[given])
+            retagging = True
+            arguments = [*ENGINE, "retag", *named, "--threshold", "0.3", "--connections", "1"]
+            process = start(arguments, ENGINE_API_TOKEN=token)
+            assert posted.wait(60)
+            edit(http, picture, yes=["a_cat"], no=[new])
+            if moment == "and the process is killed":
+                process.kill()
+                process.communicate()
+                retagging = False
+            said_so.set()
+            if process.returncode is None:
+                _, told = process.communicate(timeout=60)
+                assert process.returncode == 0, told
+            else:
+                ended = run(arguments, ENGINE_API_TOKEN=token)
+                assert ended.returncode == 0, ended.stderr
+            for tag, has in {"a_hat": True, "a_cat": True, given: False, new: False}.items():
+                assert (path in pictures_found(http, f'"{tag}"')) is has, tag
+        opinions = sqlite3.connect(service.db)
+        [tagged] = opinions.execute("SELECT count(*) FROM verdict WHERE media_id = ?", (picture,)).fetchone()
+        opinions.close()
+        assert tagged == 4
+    with LedgerView(state) as view:
+        assert view.counts()[Outcome.OUTBOX] == 0 and view.meta("threshold") == "0.3"
+
+
+def edit(http: httpx.Client, picture: int, **verdicts: list[str]) -> None:
+    answer = http.post("/edits", json={"pictures": [picture], "who": "me", **verdicts})
+    assert answer.status_code == 200 and all(answer.json()["changed"].values()), answer.text
+
+
+def pictures_found(http: httpx.Client, query: str) -> dict[str, int]:
+    """{path: id}."""
+    found = http.get("/page/pictures", params={"q": query}).json()
+    return {picture["path"]: picture["id"] for picture in found["pictures"]}
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("path", [BULK, SINGLE])
 def test_a_service_that_takes_nothing_away_is_told_what_is_new_once(
@@ -130,6 +206,16 @@ def test_another_model_reads_the_pictures(home: Home, tmp_path: Path) -> None:
     assert home.exported() == home.expected(0.4)
 
 
+def test_the_embedded_service_takes_more_than_the_contract_in_a_request(home: Home) -> None:
+    for path in list(home.library.rglob("*.*")):
+        shutil.copy2(path, path.with_stem(f"{path.stem}_again"))
+    home.tag("run")
+    said_as_json = home.engine("retag", "--library", home.library, "--threshold", "0.06", "--json").stdout
+    result = json.loads(said_as_json)
+    assert result["records"] > 500 and result["requests"] == 1
+    assert home.exported() == home.expected(0.06)
+
+
 @pytest.mark.full
 def test_some_media_have_no_scores_and_the_next_run_reads_them(home: Home) -> None:
     home.tag("run")
@@ -163,3 +249,65 @@ def test_a_table_that_makes_no_sense(text: str, says: str, tiny_model: Path, tmp
         ended = run(arguments)
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert re.search(says, ended.stderr), ended.stderr
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger whose media were tagged, with scores from 0.05 up."""
+    path = tmp_path_factory.mktemp("kept") / "s.db"
+    with Ledger(path) as ledger:
+        ledger.set_meta({"model": "1" * 64, "tags": "2" * 64, "precision": "fp32", "preprocessing": "wd 4x4"})
+        ledger.set_meta({"threshold": "rating=best,general=0.35,character=0.85", "tag thresholds": ""})
+        ledger.name_model(MODEL.name)
+        ledger.keep_scores(MODEL)
+        fill(ledger, scores(5))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "table", "says"),
+    [
+        (["--threshold", "artist=0.4"], "", "--threshold names the category artist, and the model has only general, "),
+        (["--threshold", "long_hair=0.4"], "", "--threshold names the category long_hair, and the model has only gen"),
+        ([], "nobody,0.5\n", "--threshold-file names the tag nobody, which the model does not have"),
+        (
+            [],
+            "general_1,0.5\ngeneral_2,zero\n",
+            "line 2 of .*table.csv gives general_2 the threshold 'zero'",
+        ),
+        ([], "general_1,0.5\ngeneral_2\n", "line 2 of .*table.csv is no row tag,threshold: 'general_2'"),
+        (
+            ["--threshold", "0.04"],
+            "",
+            "scores below 0.05 are not kept, and 0.04 is lower: so the pictures must be",
+        ),
+        ([], "general_1,0.01\n", "scores below 0.05 are not kept, and 0.01 is lower: so the pictures must be read"),
+        (["--threshold", "general=top5"], "", "general=top5 goes by a number of tags, some of which may not be kept"),
+        (["--threshold", "0.4", "--precision", "fp16"], "", "in fp16 the model gives other scores than in fp32"),
+        (["--threshold", "0.4", "--state", "none.db"], "", "there is no state file none.db: `engine run` makes it"),
+        (["--threshold-file", "none.csv"], "", "the table of thresholds none.csv cannot be read: No such file"),
+    ],
+)
+def test_what_kept_scores_cannot_answer_is_one_sentence(
+    flags: list[str], table: str, says: str, kept: Path, tmp_path: Path
+) -> None:
+    if table:
+        (tmp_path / "table.csv").write_text(table, encoding="utf-8")
+        flags = [*flags, "--threshold-file", str(tmp_path / "table.csv")]
+    ledger = tmp_path / "s.db"
+    shutil.copyfile(kept, ledger)
+    address = "http://127.0.0.1:9/replace"  # nothing listens there: the sentence comes before the first request
+    ended = run([*ENGINE, "retag", "--recognition-replace-url", address, "--state", str(ledger), *flags])
+    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert re.search(says, ended.stderr), ended.stderr
+    assert ledger.read_bytes() == kept.read_bytes() or unchanged(ledger, kept)
+
+
+def unchanged(ledger: Path, before: Path) -> bool:
+    tables = ("meta", "media", "outbox", "score", "given", "scorer")
+    dumps = []
+    for path in (ledger, before):
+        connection = sqlite3.connect(path)
+        dumps.append([connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables])
+        connection.close()
+    return dumps[0] == dumps[1]
