@@ -109,8 +109,9 @@ class Rethreshold:
         self._lowest, self._tops = wanted.limits
         self._size, self._replaces = len(wanted.scorer.tags), replaces
         # Entries are made of ready texts, for there may be millions of records.
-        self._tag_texts = [f"[{json.dumps(tag, ensure_ascii=False)}," for tag in wanted.scorer.tags]
-        self._score_texts = [f"{score!r}]" for score in scores_of(np.arange(STEPS + 1, dtype=np.uint16)).tolist()]
+        steps = np.arange(STEPS + 1, dtype=np.uint16)
+        self._tag_texts = _texts([f"[{json.dumps(tag, ensure_ascii=False)}," for tag in wanted.scorer.tags])
+        self._score_texts = _texts([f"{score!r}]" for score in scores_of(steps).tolist()])
         self.media = self.changed = self.added = self.taken_away = self.kept_there = self.media_kept_there = 0
 
     def __call__(self, page: Sequence[Judged]) -> Iterator[Change]:
@@ -129,10 +130,11 @@ class Rethreshold:
         numbers, steps = numbers[taken], steps[taken]
         ends = np.cumsum(np.bincount(of, minlength=len(page))).tolist()
         blob, width = numbers.tobytes(), number_type(self._size).itemsize
+        records = (self._tag_texts[numbers] + self._score_texts[steps]).tolist()
         begin = 0
         for medium, end in zip(page, ends, strict=True):
             if blob[begin * width : end * width] != medium.given:
-                change = self._change(medium, numbers[begin:end], steps[begin:end])
+                change = self._change(medium, numbers[begin:end], records[begin:end])
                 if change:
                     self.changed += 1
                     yield change
@@ -152,7 +154,7 @@ class Rethreshold:
                 found = begin + np.flatnonzero(those[begin:end])
                 taken[found[np.argsort(-steps[found].astype(np.int32), kind="stable")[:top]]] = True
 
-    def _change(self, medium: Judged, numbers: Numbers, steps: Steps) -> Change | None:
+    def _change(self, medium: Judged, numbers: Numbers, records: Sequence[str]) -> Change | None:
         given = np.frombuffer(medium.given, number_type(self._size)).tolist()
         now = numbers.tolist()
         before = set(given)
@@ -160,18 +162,17 @@ class Rethreshold:
         self.added += added
         if self._replaces:
             self.taken_away += lost
-            return Change(medium.media_id, self._entry(now, steps.tolist()), numbers.tobytes())
+            return Change(medium.media_id, f"[{','.join(records)}]", numbers.tobytes())
         self.kept_there += lost
         self.media_kept_there += lost > 0
         if not added:
             return None
-        new = [(number, step) for number, step in zip(now, steps.tolist(), strict=True) if number not in before]
-        entry = self._entry(*zip(*new, strict=True))
-        if medium.waiting is not None and medium.waiting != "[]":
-            entry = f"{str(medium.waiting)[:-1]},{entry[1:]}"
+        new = ",".join([record for number, record in zip(now, records, strict=True) if number not in before])
+        waits = str(medium.waiting or "[]")[1:-1]  # which was tagged earlier and so goes first
+        entry = f"[{waits},{new}]" if waits else f"[{new}]"
         return Change(medium.media_id, entry, pack_numbers(sorted(before.union(now)), self._size))
 
-    def _entry(self, numbers: Sequence[int], steps: Sequence[int]) -> str:
-        """As `engine.delivery.entries` writes it."""
-        tags, scores = self._tag_texts, self._score_texts
-        return f"[{','.join([tags[number] + scores[step] for number, step in zip(numbers, steps, strict=True)])}]"
+
+def _texts(texts: Sequence[str]) -> npt.NDArray[np.object_]:
+    """As an array, so that those of a whole page are picked and joined at once."""
+    return np.array(texts, object)
