@@ -22,6 +22,7 @@ from bench.machine import envelope
 from bench.new_process import need_keras
 from bench.output import show
 from bench.pipeline import Size, measure
+from bench.retag import measure as measure_retag
 from bench.sweep import sweep as sweep_points
 from engine.config import DeviceName
 from engine.errors import EngineError
@@ -173,7 +174,16 @@ def pipeline(
     size = Size(pairs=pairs, full=full)
     if quick:
         size = Size(
-            pairs=pairs, full=4, paced=32, null=32, empty=200, tiny=(100, 200), huge=2, huge_side=1000, canvas=32
+            pairs=pairs,
+            full=4,
+            paced=32,
+            null=32,
+            empty=200,
+            kept=32,
+            tiny=(100, 200),
+            huge=2,
+            huge_side=1000,
+            canvas=32,
         )
     finish("pipeline", measure(model, precision, size, progress), as_json, output, html)
 
@@ -230,6 +240,18 @@ def tags(
     from bench.tags import measure as measure_tags  # needs the service, which --help must not
 
     finish("tags", measure_tags(names, times, progress), as_json, output, html)
+
+
+@app.command()
+def retag(
+    of: Annotated[int, typer.Option("--pictures", min=100, help="Of the ledger that is made up.")] = 100_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each threshold is set.")] = 3,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Other thresholds by kept scores, beside a local API: how long they take, and what the scores take of the disk."""
+    finish("retag", measure_retag(of, times, progress), as_json, output, html)
 
 
 @app.command()

@@ -245,6 +245,27 @@ def _against(ratios: Mapping[str, Any] | None) -> str:
     return " / ".join(f"x {number(found['median'])}" for found in ratios.values()) if ratios else ""
 
 
+def _retag(result: Mapping[str, Any]) -> list[Rows]:
+    columns = ("engine retag", "s", "of which for the scores", "pictures that change", "records posted")
+    lines = [
+        (
+            flags,
+            text(row["seconds"]),
+            text(row["seconds_scores"]),
+            f"{row['changed']:,}",
+            f"{row['records']:,}",
+        )
+        for flags, row in result["rows"].items()
+    ]
+    target = f"; target {result['target_s']:g} s" if result["target_s"] else ""
+    notes = [
+        f"From {result['before']}, each {result['times']} times; the whole process, beside a service in another one on "
+        f"this machine{target}. {result['scores']} scores take {result['bytes_a_picture']:,} bytes a picture of the "
+        f"state file; target {result['target_bytes']:,}."
+    ]
+    return [Rows(f"Other thresholds for {result['pictures']:,} pictures by kept scores", columns, lines, notes)]
+
+
 def _storage(result: Mapping[str, Any]) -> list[Rows]:
     found = []
     for place in dict.fromkeys(row["place"] for row in result["rows"]):
@@ -271,5 +292,6 @@ _TABLES = {
     "delivery": _delivery,
     "service": _service,
     "tags": _tags,
+    "retag": _retag,
     "storage": _storage,
 }

@@ -219,6 +219,23 @@ def _latencies(title: str, median: str, rows: Mapping[str, Any], target: float |
     return [figure]
 
 
+def _retag(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=1.8)
+    rows = result["rows"]
+    names = list(rows)
+    axes.barh(names, [row["seconds"]["median"] for row in rows.values()], color=COLOURS[0], height=0.55, label="in all")
+    axes.barh(
+        names, [row["seconds_scores"]["median"] for row in rows.values()], color=COLOURS[1], height=0.55, label="scores"
+    )
+    if result["target_s"]:
+        axes.axvline(result["target_s"], color=COLOURS[2], linestyle="--", label="target")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="lower right")
+    axes.set(title=f"engine retag of {result['pictures']:,} pictures", xlabel="s")
+    axes.grid(visible=False, axis="y")
+    return [figure]
+
+
 def _storage(result: Mapping[str, Any]) -> list[Figure]:
     places = list(dict.fromkeys(row["place"] for row in result["rows"]))
     height = (len(places) + 1) // 2
@@ -267,5 +284,6 @@ _PLOTS = {
     "delivery": _delivery,
     "service": _service,
     "tags": _tags,
+    "retag": _retag,
     "storage": _storage,
 }

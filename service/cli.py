@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -54,6 +54,22 @@ class Tag(Protocol):
     def __call__(self, running: "Running", *, library: Path, model: Path, every: float, verbose: bool) -> int: ...
 
 
+class Rows(Protocol):
+    """Kept scores, a row each; both tell how many were written."""
+
+    def write_csv(self, out: TextIO) -> int: ...
+
+    def write_parquet(self, file: Path) -> int: ...
+
+
+class KeptScores(Protocol):
+    """Opens the scores that a run has kept: of a library, or of the ledger `state`. The engine brings it."""
+
+    def __call__(
+        self, library: Path | None, db: Path | None, state: Path | None, threshold: float, categories: Sequence[str]
+    ) -> AbstractContextManager[Rows]: ...
+
+
 @dataclass(frozen=True)
 class Engine:
     """What the engine brings to the service, which knows nothing of it.
@@ -72,9 +88,9 @@ def serve_main(argv: list[str], engine: Engine | None = None) -> int:
     return _run(_serve, "engine serve", argv, engine)
 
 
-def export_main(argv: list[str]) -> int:
-    """Runs `engine export` with these arguments; returns the exit code."""
-    return _run(_export, "engine export", argv)
+def export_main(argv: list[str], scores: KeptScores | None = None) -> int:
+    """Runs `engine export` with these arguments; returns the exit code. `scores`: what --scores writes."""
+    return _run(_export, "engine export", argv, scores)
 
 
 def move_main(argv: list[str]) -> int:
@@ -82,7 +98,7 @@ def move_main(argv: list[str]) -> int:
     return _run(_move, "engine move", argv)
 
 
-def _run(command: Callable[..., None], name: str, argv: list[str], engine: Engine | None = None) -> int:
+def _run(command: Callable[..., None], name: str, argv: list[str], engine: Engine | KeptScores | None = None) -> int:
     settings = {"help_option_names": ["-h", "--help"]}
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(context_settings=settings)(command)
@@ -172,9 +188,19 @@ def _serve(
 
 
 def _export(
-    library: _Library,
+    context: typer.Context,
+    library: Annotated[Path | None, typer.Option(help="The folder of pictures.", show_default=False)] = None,
     db: _Db = None,
-    format: Annotated[Format, typer.Option(help="txt writes a file beside each picture.")] = Format.JSONL,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Every score that runs have kept, of all models; as csv or parquet.")
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option(help="With --scores: the ledger, where there is no library.", show_default=False)
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(help="txt writes a file beside each picture. [default: jsonl, of scores csv]", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where jsonl and csv go. [default: stdout]", show_default=False)
     ] = None,
@@ -210,6 +236,16 @@ def _export(
     from service.database import Database
     from service.libraries import database_of
 
+    if scores:
+        given = {name for name in context.params if _is_given(context, name)}
+        if others := sorted(given - {"library", "db", "scores", "state", "format", "output", "threshold", "category"}):
+            raise ServiceError(f"--{others[0].replace('_', '-')} has no meaning with --scores")
+        _export_scores(context.obj, library, db, state, format, output, threshold, category or ())
+        return
+    if library is None or state or format is Format.PARQUET:
+        raise ServiceError(
+            "--library is missing: the folder of pictures" if library is None else "--state and parquet need --scores"
+        )
     Catalogue.check(library)
     txt = format is Format.TXT
     if not (txt or underscores):
@@ -233,7 +269,7 @@ def _export(
             _say_written(export.write_txt(pictures, Catalogue(database, library), overwrite=overwrite))
             return
         count = 0
-        write = export.write_jsonl if format is Format.JSONL else export.write_csv
+        write = export.write_csv if format is Format.CSV else export.write_jsonl
         with _opened(output) as out:
             count = write(pictures, out)
         if count:  # 0 as well when the reader of stdout left early
@@ -288,6 +324,38 @@ def _secret(named: Path | None, variable: str, kept: Path, characters: int = 43)
     if secret := os.environ.get(variable, "").strip():
         return secret, variable
     return kept_token(kept, characters), str(kept)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _export_scores(
+    kept_scores: KeptScores | None,
+    library: Path | None,
+    db: Path | None,
+    state: Path | None,
+    format: Format | None,
+    output: Path | None,
+    threshold: float,
+    categories: Sequence[str],
+) -> None:
+    if kept_scores is None:
+        raise ServiceError("--scores is to be had from `engine export` alone")
+    if format not in (None, Format.CSV, Format.PARQUET):
+        raise ServiceError(f"--scores writes csv or parquet, not {format}")
+    if format is Format.PARQUET and output is None:
+        raise ServiceError("--format parquet needs --output FILE")
+    with kept_scores(library, db, state, threshold, categories) as rows:
+        if format is Format.PARQUET and output:
+            count = rows.write_parquet(output)
+        else:
+            count = 0
+            with _opened(output) as out:
+                count = rows.write_csv(out)
+    if count:
+        _say(f"exported {count:,} scores")
 
 
 @contextmanager

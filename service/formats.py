@@ -8,6 +8,7 @@ class Format(StrEnum):
 
     JSONL = "jsonl"  # {"path": ..., "tags": [{"tag": ..., "score": ...}]}
     CSV = "csv"  # path,tag,score
+    PARQUET = "parquet"  # scores alone
     TXT = "txt"  # tag, tag, tag: in a file beside each picture
 
 

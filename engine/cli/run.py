@@ -25,6 +25,7 @@ from engine.errors import ConfigError
 from engine.families import family_of
 from engine.fingerprint import Fixed, choose, fingerprint, hold, hold_service
 from engine.flow.channels import Stop
+from engine.ledger.kept import Scorer
 from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
 from engine.model.folder import Model, open_model
@@ -34,6 +35,7 @@ from engine.report.progress import ProgressLine
 from engine.report.summary import Summary
 from engine.stages.source import MediaList, last_id
 from engine.storage import open_storage
+from engine.thresholds import parse_table
 from engine.types import Media, Outcome
 
 ALL = ("*",)
@@ -52,32 +54,21 @@ def run(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:
-    _run(config, flags)
-
-
-@options(RunConfig)
-def retag(
-    media: Annotated[
-        list[str] | None,
-        typer.Argument(help="Only these: media ids, storage keys, or files of the library. [default: all]"),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
-    flags: Mapping[str, Any] = {},
-) -> None:
-    _run(config, flags, again=media or ALL)
-
-
-def _run(config: Path | None, flags: Mapping[str, Any], *, again: Sequence[str] = ()) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
         start_logging(settings)
-        if settings.model is None:
-            raise ConfigError("--model is missing: the folder that `engine convert` wrote")
-        model = open_model(settings.model)
-        with endpoints(settings) as where:
-            summary = tag_catalogue(settings, model, where, again=again)
-        report(settings, summary)
-        raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
+        run_by_pictures(settings)
+
+
+def run_by_pictures(settings: RunConfig, again: Sequence[str] = ()) -> None:
+    """Tag what is to be tagged, print what came of it, and leave."""
+    if settings.model is None:
+        raise ConfigError("--model is missing: the folder that `engine convert` wrote")
+    model = open_model(settings.model)
+    with endpoints(settings) as where:
+        summary = tag_catalogue(settings, model, where, again=again)
+    report(settings, summary)
+    raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
 
 
 def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again: Sequence[str] = ()) -> Summary:
@@ -93,16 +84,19 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         storage = open_storage(where.storage, where.access(settings.read_timeout))
         ledger = stack.enter_context(Ledger(where.state, on_error=stop.set))
         hold_service(ledger, where.service, moved=settings.moved, formerly=where.formerly)
-        fixed = choose(ledger, model, settings.precision, settings.threshold)
+        fixed = choose(ledger, model, settings.precision, settings.threshold, settings.threshold_file)
+        family = family_of(model.preprocessing)
+        select = family.selection(model.tags, model.categories, fixed.threshold, parse_table(fixed.table))
         if again is not ALL:
             hold(ledger, fingerprint(model, fixed))
             ledger.name_model(model.project)
-        family = family_of(model.preprocessing)
         features = (model.features or 0) if settings.vectors and not settings.dry_run else 0
         session = open_session(model, fixed.precision, session_config(settings, features=features > 0))
         api = MediaApi(where.api, where.token, stop, book=ledger)
         stack.callback(api.close)
         chosen = _begin_again(ledger, model, fixed, settings, api, again) if again else None
+        if settings.keep_scores and not settings.dry_run:
+            ledger.keep_scores(scorer(model, settings.keep_scores))
         if chosen:  # these and nothing else: what else of the catalogue waits is no matter of this run
             settings = settings.model_copy(update={"limit": len(chosen.media), "follow": None})
         tags_from = f"tags from {fixed.threshold}"
@@ -112,7 +106,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             storage=storage,
             family=family,
             session=session,
-            select=family.selection(model.tags, model.categories, fixed.threshold),
+            select=select,
             books=ledger,
             sinks=open_sinks(settings, ledger, api, stop),
             features=features,
@@ -142,6 +136,11 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             interrupted=interrupted,
             follows=settings.follow is not None,
         )
+
+
+def scorer(model: Model, floor: float) -> Scorer:
+    """The model as one whose scores are kept from `floor` up."""
+    return Scorer(0, model.project, model.sha256, model.tags_sha256, model.tags, model.categories, floor)
 
 
 def _begin_again(

@@ -46,7 +46,7 @@ def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
     assert set(result) >= SHARED
     checks = result["checks"]
     assert set(checks) == {
-        "full_size", "paced", "null_session", "empty_stages", "flat_memory", "huge_pictures"
+        "full_size", "paced", "kept_scores", "null_session", "empty_stages", "flat_memory", "huge_pictures"
     }  # fmt: skip
     for check in checks.values():
         assert check["verdict"] in ("met", "missed", "inconclusive")
@@ -77,6 +77,17 @@ def test_tags(capsys) -> None:
     assert 2_500 < result["names"] < 3_500
     assert set(result["rows"]["a typo"]) == {"p50_ms", "p95_ms"}
     assert result["peak_mb"] > 10
+
+
+def test_retag(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "page.html"
+    result = measured(capsys, "retag", "--pictures", "300", "--times", "2", "--html", str(html))
+    low, few, small = result["rows"].values()
+    assert small["records"] == low["records"] and small["requests"] > 20 > low["requests"]
+    assert low["changed"] > 290 and low["records"] > 300 * 40 and low["taken_away"] == 0 < low["added"]
+    assert few["changed"] > 290 and few["added"] == 0 < few["taken_away"]  # of 40 tags 10 are characters
+    assert 600 < result["bytes_a_picture"] < 1600  # in so small a ledger half of it is the list of tags
+    check_page(html, plots=1)
 
 
 def test_service(capsys, tmp_path: Path) -> None:
