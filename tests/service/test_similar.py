@@ -69,7 +69,9 @@ def test_a_query_finds_them_beside_tags(running: Running) -> None:
     assert httpx.get(f"{running.url}/page/pictures", params={"q": "similar:777"}).json()["total"] == 0
 
 
-def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, tmp_path: Path) -> None:
+def test_a_picture_that_vanished_is_not_found(
+    running: Running, library: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     data = (library / "library" / "00.png").read_bytes()
     gone = library / "library" / "03.png"
     shutil.move(gone, tmp_path / "03.png")
@@ -77,6 +79,10 @@ def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, t
         with embedded(library / "library", db=library / "l.db", rescan=0):
             pass  # scans
         assert "03.png" not in [one["storageUrl"] for one in similar(running, data).json()["similar"]]
+        where = ["--library", str(library / "library"), "--db", str(library / "l.db"), "--model", str(tiny_model)]
+        ended = run([*ENGINE, "similar", str(tmp_path / "03.png"), *where, "--json", "--limit", "11"])
+        shown = [json.loads(line)["storageUrl"] for line in ended.stdout.splitlines()]
+        assert len(shown) == 11 and "03.png" not in shown
     finally:
         shutil.move(tmp_path / "03.png", gone)
         with embedded(library / "library", db=library / "l.db", rescan=0):
