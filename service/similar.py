@@ -63,6 +63,11 @@ class Similar:
         index = self._opened()
         return index.copies() if index else []
 
+    def ids(self) -> set[int]:
+        """The pictures that have a vector."""
+        index = self._opened()
+        return index.ids() if index else set()
+
     def neighbours(self, media_id: int) -> Mapping[int, float]:
         """For a query's `similar:`: likeness by id, of the picture itself too."""
         found = {one.media_id: one.likeness for one in self.to(media_id) if one.likeness > 0}
