@@ -50,6 +50,7 @@ class Parts:
     Attributes:
         select: of a picture's scores, the tags that count; made by `family.selection`.
         sinks: where results go; without any, a tagged medium is done.
+        on_change: takes what the catalogue is to call, from any thread, when it has changed.
         features: how many numbers of a picture's vector follow its scores in what the session gives; 0: none.
     """
 
@@ -61,6 +62,7 @@ class Parts:
     books: Books
     sinks: Sequence[Sink] = ()
     features: int = 0
+    on_change: Callable[[Callable[[], None]], None] = lambda _: None
 
 
 class Pipeline:
@@ -112,6 +114,7 @@ class Pipeline:
             waits=waits,
             stop=stop,
             say=say,
+            on_change=parts.on_change,
         )
         # A storage's client that keeps the time itself comes first: it can say more than that there was no answer.
         usual_readers = config.read_threads or FIRST

@@ -43,7 +43,7 @@ from engine.files import make_private
 from service.errors import ServiceError
 from service.opinions import pack
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -55,6 +55,7 @@ media = Table(
     Column("present", Boolean, nullable=False),  # false: the file has vanished; its id and tags are kept
     Column("size", Integer),  # bytes, of the file as it was last seen; null: not since this was kept
     Column("changed", Integer),  # its modification time, ns
+    Column("content", LargeBinary),  # its SHA-256, by which it is known again when it is moved; null: it was not read
     Column("requests", Integer, nullable=False, server_default="0"),  # how often somebody asked to tag it again
     Column("revision", Integer, nullable=False, server_default="0"),  # of the library, when this was last changed
     sqlite_autoincrement=True,  # an id is never given twice
@@ -186,6 +187,7 @@ _MIGRATIONS: dict[int, tuple[str | Callable[[Connection], None], ...]] = {
         "ALTER TABLE library ADD COLUMN tags_revision INTEGER NOT NULL DEFAULT 0",
         _blobs_for_rows,
     ),
+    4: ("ALTER TABLE media ADD COLUMN content BLOB",),
 }
 
 

@@ -10,6 +10,8 @@ class Format(StrEnum):
     CSV = "csv"  # path,tag,score
     PARQUET = "parquet"  # scores alone
     TXT = "txt"  # tag, tag, tag: in a file beside each picture
+    DEEPDANBOORU = "deepdanbooru"  # a training set: see training
+    KOHYA = "kohya"  # another one
 
 
 class Order(StrEnum):

@@ -67,6 +67,11 @@ class Similar:
         """Whether any vectors are kept for this library."""
         return self._opened() is not None
 
+    def ids(self) -> set[int]:
+        """The pictures that have a vector."""
+        index = self._opened()
+        return index.ids() if index else set()
+
     def neighbours(self, media_id: int) -> Mapping[int, float] | None:
         """For a query's `similar:`: likeness by id, of the picture itself too; empty where nothing like it is known.
 

@@ -110,6 +110,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             books=ledger,
             sinks=open_sinks(settings, ledger, api, stop),
             features=features,
+            on_change=where.on_change,
         )
         waits = LIBRARY_WAITS if settings.library else WAITS
         pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox(), waits=waits)

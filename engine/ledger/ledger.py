@@ -117,14 +117,23 @@ class Ledger(LedgerView):
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         """Take in a page of the catalogue; return those of it that are still to be tagged, in order.
 
-        Media at one of the outcomes `again` are tagged once more. An id with another storageUrl or version than before
-        is another file: it becomes pending again, and records of the old file that were not yet posted are dropped.
+        Media at one of the outcomes `again` are tagged once more. An id with another version than before, or without
+        versions another storageUrl, is another file: it becomes pending again, and records of the old file that were
+        not yet posted are dropped. Another storageUrl with the same version is a file that was moved.
         """
         known = self.find(media.id for media in page)
         new = [media for media in page if media.id not in known or known[media.id].is_other_file(media)]
-        told = [(m.version, m.id) for m in page if m.version and m.id in known and known[m.id].version is None]
-        if told:  # an older engine did not keep it, or the service is new to telling it
-            self._writer.submit(lambda c: _many(c, "UPDATE media SET version = ? WHERE id = ?", told)).result()
+        told = [
+            (m.version or known[m.id].version, m.storage_url, m.id)
+            for m in page
+            if m.id in known
+            and not known[m.id].is_other_file(m)
+            # An older engine did not keep the version, or the service is new to telling it; or the file was moved.
+            and ((m.version and known[m.id].version is None) or known[m.id].storage_url != m.storage_url)
+        ]
+        if told:
+            sql = "UPDATE media SET version = ?, storage_url = ? WHERE id = ?"
+            self._writer.submit(lambda c: _many(c, sql, told)).result()
         if new:
             self._replaced.update(media.id for media in new if media.id in known)
             now = time.time()

@@ -110,9 +110,14 @@ class Known(NamedTuple):
     version: str | None
 
     def is_other_file(self, media: Media) -> bool:
-        """Whether the catalogue tells of another file now. One of which it tells no version has not changed."""
-        told = self.version is not None and media.version is not None
-        return self.storage_url != media.storage_url or (told and self.version != media.version)
+        """Whether the catalogue tells of another file now, or of another place for one that failed.
+
+        Where it tells the version, that alone says what is another file: one that was moved keeps it.
+        """
+        elsewhere = self.storage_url != media.storage_url
+        if self.version is not None and media.version is not None:
+            return self.version != media.version or (elsewhere and self.outcome is Outcome.FAILED)
+        return elsewhere
 
 
 class LedgerView:

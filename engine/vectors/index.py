@@ -56,6 +56,12 @@ class VectorIndex:
             self._refresh()
             return len(self._rows)
 
+    def ids(self) -> set[int]:
+        """The pictures' media ids."""
+        with self._lock:
+            self._refresh()
+            return set(self._rows)
+
     def like(self, vector: Vector, picture_hash: int, limit: int) -> list[Alike]:
         """The `limit` pictures that are most alike, the best first; equal ones by id."""
         with self._lock:

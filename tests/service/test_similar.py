@@ -106,7 +106,9 @@ def test_vectors_of_another_model_are_not_compared_though_they_are_as_long(
     assert "the library's vectors are of the model" in answer["reason"]
 
 
-def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, tmp_path: Path) -> None:
+def test_a_picture_that_vanished_is_not_found(
+    running: Running, library: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     data = (library / "library" / "00.png").read_bytes()
     gone = library / "library" / "03.png"
     shutil.move(gone, tmp_path / "03.png")
@@ -114,6 +116,10 @@ def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, t
         with embedded(library / "library", db=library / "l.db", rescan=0):
             pass  # scans
         assert "03.png" not in [one["storageUrl"] for one in similar(running, data).json()["similar"]]
+        where = ["--library", str(library / "library"), "--db", str(library / "l.db"), "--model", str(tiny_model)]
+        ended = run([*ENGINE, "similar", str(tmp_path / "03.png"), *where, "--json", "--limit", "11"])
+        shown = [json.loads(line)["storageUrl"] for line in ended.stdout.splitlines()]
+        assert len(shown) == 11 and "03.png" not in shown
     finally:
         shutil.move(tmp_path / "03.png", gone)
         with embedded(library / "library", db=library / "l.db", rescan=0):
