@@ -57,18 +57,29 @@ def chance(seed: int, ids: Ids) -> npt.NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def in_order(ids: Ids, scores: Steps, threshold: int, seed: int) -> Order:
-    """The order of all these pictures, judged or not. `threshold`: the step nearest to which the model is least sure.
+def in_order(ids: Ids, scores: Steps, threshold: int | None, seed: int) -> Order:
+    """The order of all these pictures, judged or not.
 
     It ends with the scored ones: of those without a score there are a twentieth as many.
+
+    Args:
+        ids: [N].
+        scores: [N].
+        threshold: the step nearest to which the model is least sure. While that is not known (None), scores are asked
+            about that lie far apart, as one looks for a place by halving.
+        seed: of chance.
     """
     number = chance(seed, ids)
     scored, unscored = np.flatnonzero(scores), np.flatnonzero(scores == 0)
     turns = -(-len(scored) // TURN)
     by_chance = scored[np.argsort(number[scored], kind="stable")]
     sample, unsure = np.split(by_chance, [len(_SAMPLE_AT) * turns])
-    distance = np.abs(scores[unsure].astype(np.int64) - threshold)
-    unsure = unsure[np.argsort(distance, kind="stable")]  # of equal ones, chance decides
+    if threshold is None:  # of equal scores, chance decides
+        unsure = unsure[np.argsort(scores[unsure], kind="stable")]
+        unsure = unsure[np.argsort(_halving(len(unsure)))]
+    else:
+        distance = np.abs(scores[unsure].astype(np.int64) - threshold)
+        unsure = unsure[np.argsort(distance, kind="stable")]
     parts = [unsure, sample, _lowest(number, unscored, len(_UNSCORED_AT) * turns)]
     places = np.concatenate(
         [_places(len(part), at) for part, at in zip(parts, (_UNSURE_AT, _SAMPLE_AT, _UNSCORED_AT), strict=True)]
@@ -76,6 +87,16 @@ def in_order(ids: Ids, scores: Steps, threshold: int, seed: int) -> Order:
     order = np.argsort(places)
     why = np.repeat(np.array([UNCERTAIN, SAMPLE, UNSCORED], np.uint8), [len(part) for part in parts])
     return Order(np.concatenate(parts)[order], why[order])
+
+
+def _halving(count: int) -> npt.NDArray[np.int64]:
+    """[count]: a key by which the first ones of an order are spread evenly, and the next ones lie between them.
+
+    The bits of each number in reverse (van der Corput, 1935).
+    """
+    bits = max(1, (count - 1).bit_length())
+    numbers = np.arange(count, dtype=np.int64)
+    return sum(((numbers >> bit & 1) << (bits - 1 - bit) for bit in range(bits)), np.zeros(count, np.int64))
 
 
 def _places(count: int, at: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -154,11 +154,10 @@ class _Seen:
         """None while verdicts are missing, or none is a yes."""
         return best_point(*self.of_scored()) if np.count_nonzero(self.learned) >= LEAST else None
 
-    def centre(self) -> int:
+    def centre(self) -> int | None:
         """The step at which a model is least sure: the best threshold that is known, or the one in use."""
-        if best := self.best():
-            return _step(best.threshold)
-        return self.least or int(self.scores[self.scores > 0].min(initial=YES))
+        best = self.best()
+        return _step(best.threshold) if best else self.least or None
 
 
 class Review:

@@ -9,18 +9,17 @@ from service.review.estimate import _rising, best_point, estimate, wilson
 from service.review.order import in_order, seed_of
 
 
-def review(
-    scores: np.ndarray, truth: np.ndarray, verdicts: int, seed: int, centre: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
+def review(scores: np.ndarray, truth: np.ndarray, verdicts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """What has been said after so many verdicts, twenty at a time in the order of the queue."""
     ids, steps = np.arange(1, len(scores) + 1), np.round(scores * 65_535).astype(np.uint16)
     said, sampled = np.full(len(scores), -1, np.int8), np.zeros(len(scores), np.bool_)
+    centre = None
     while np.count_nonzero(sampled) < verdicts:
-        order = in_order(ids, steps, round(centre * 65_535), seed_of("library", str(seed)))
+        order = in_order(ids, steps, centre, seed_of("library", str(seed)))
         rows = order.rows[said[order.rows] < 0][:20]
         said[rows], sampled[rows] = truth[rows], True
         best = best_point(scores, said, sampled)
-        centre = best.threshold if best else centre
+        centre = round(best.threshold * 65_535) if best else None
     return said, sampled
 
 
@@ -51,8 +50,8 @@ def test_the_estimate_is_right_although_uncertain_pictures_are_asked_more_often(
         right = np.count_nonzero(kept & truth)
         precision, recall = right / np.count_nonzero(kept), right / np.count_nonzero(truth)
         held["threshold"] += found.low - 0.01 <= best <= found.high + 0.01
-        held["precision"] += found.precision.low <= precision <= found.precision.high
-        held["recall"] += found.recall.low <= recall <= found.recall.high
+        held["precision"] += bool(found.precision.low <= precision <= found.precision.high)
+        held["recall"] += bool(found.recall.low <= recall <= found.recall.high)
         among = kept & (said >= 0)
         naive.append(abs(np.mean(said[among]) - precision) - abs(found.precision.value - precision))
     assert np.mean(loss) < 0.01

@@ -26,7 +26,7 @@ def arrays(pictures: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(PICTURES, st.integers(0, 65_535))
+@given(PICTURES, st.none() | st.integers(0, 65_535))
 def test_the_same_state_has_the_same_order_and_asks_of_each_scored_picture_once(pictures, threshold) -> None:
     ids, scores = arrays(pictures)
     order, again = in_order(ids, scores, threshold, SEED), in_order(ids, scores, threshold, SEED)
@@ -34,10 +34,11 @@ def test_the_same_state_has_the_same_order_and_asks_of_each_scored_picture_once(
     asked = order.rows.tolist()
     assert len(set(asked)) == len(asked)
     assert {row for row in asked if scores[row]} == set(np.flatnonzero(scores).tolist())
-    turns = -(-np.count_nonzero(scores) // TURN)
+    turns = -(-int(np.count_nonzero(scores)) // TURN)
     assert len(asked) - np.count_nonzero(scores) == min(turns, np.count_nonzero(scores == 0))
-    distances = np.abs(scores[order.rows[order.why == UNCERTAIN]].astype(int) - threshold)
-    assert (np.diff(distances) >= 0).all()  # the least sure first
+    if threshold is not None:
+        distances = np.abs(scores[order.rows[order.why == UNCERTAIN]].astype(int) - threshold)
+        assert (np.diff(distances) >= 0).all()  # the least sure first
     number = chance(SEED, ids)
     for why in (SAMPLE, UNSCORED):
         drawn = number[order.rows[order.why == why]]
@@ -56,6 +57,16 @@ def test_the_order_is_that_of_the_pictures_and_not_of_the_rows(pictures, shuffle
     distinct = len(set(chance(SEED, ids).tolist())) == len(ids)
     other = in_order(ids[rows], scores[rows], 40_000, SEED)
     assert not distinct or ids[rows][other.rows].tolist() == ids[in_order(ids, scores, 40_000, SEED).rows].tolist()
+
+
+def test_while_no_threshold_is_known_scores_far_apart_are_asked_about() -> None:
+    ids = np.arange(1, 1_001)
+    scores = (ids + 40_000).astype(np.uint16)
+    order = in_order(ids, scores, None, SEED)
+    assert sorted(order.rows.tolist()) == list(range(1_000))
+    unsure = scores[order.rows[order.why == UNCERTAIN]].astype(int)
+    assert np.diff(np.sort(unsure[:16])).max() < 100  # sixteen lie everywhere, at most a tenth apart
+    assert len(np.unique(unsure)) == len(unsure)
 
 
 def test_each_turn_has_its_share_of_chance() -> None:
