@@ -65,11 +65,8 @@ def post_guesses(service: "Running", state: Path, tags: Mapping[str, Collection[
     paths = _paths(service)
     having = [media_id for media_id, path in paths.items() if SHOWN in tags.get(path, ())]
     found = {one: score for one, score in guesses(state, having).items() if score >= LEAST and one in paths}
-    replaced = [
-        {"mediaId": media_id, "model": "neighbours", "tags": [{"tagKey": GUESSED, "similarity": f"{score:.3f}"}]}
-        for media_id, score in found.items()
-    ]
-    _ask(service, "/media/recognition/replace", replaced)
+    records = [{"mediaId": one, "tagKey": GUESSED, "similarity": f"{score:.3f}"} for one, score in found.items()]
+    _ask(service, "/media/recognition/bulk", records)
     return found
 
 

@@ -21,6 +21,7 @@ const done = []; // pictures in the order in which they were judged here
 let at = null; // the picture that a key decides
 let counts = { judged: 0, left: 0 };
 let work = Promise.resolve(); // verdicts go one after the other
+let waiting = 0; // verdicts on their way
 
 /** Whatever is asked for happens after what was asked for before. */
 const then = (act) => (work = work.then(act).catch((error) => toast(error.status ? error.message : t("away"))));
@@ -103,7 +104,9 @@ function judge(mediaId, yes) {
   at = mediaId;
   show(mediaId, yes);
   const following = next();
-  if (following !== null) focus(following);
+  if (following === null) mark(null); // until the next twenty are there, a key decides nothing
+  else focus(following);
+  waiting += 1;
   then(async () => {
     try {
       if (before !== null) await takeBack(mediaId);
@@ -111,8 +114,10 @@ function judge(mediaId, yes) {
     } catch (error) {
       show(mediaId, null); // it was not kept
       throw error;
+    } finally {
+      waiting -= 1;
     }
-    if (next() === null && [...cards.values()].every((other) => other.yes !== null || other.gone)) await load();
+    if (waiting === 0 && [...cards.values()].every((other) => other.yes !== null || other.gone)) await load();
   });
 }
 
