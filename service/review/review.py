@@ -21,7 +21,7 @@ OrderName = Literal["uncertain", "suspicious"]
 Why = Literal["uncertain", "sample", "unscored"]
 WHY: tuple[Why, ...] = ("uncertain", "sample", "unscored")
 """By the numbers of order.py."""
-EXAMINED = 500
+EXAMINED = 300
 """Pictures whose neighbours are looked at, those with the lowest scores."""
 _NEIGHBOURS = 10
 _DOUBTED = 0.5  # from so large a share of neighbours without the tag, it is suspicious
