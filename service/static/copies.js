@@ -45,7 +45,7 @@ async function more() {
     byId("empty").hidden = total > 0;
     if (total === 0) byId("empty").replaceChildren(make("h2", {}, t("noCopies")), make("p", {}, t("noCopiesHint")));
   } catch (error) {
-    byId("found").textContent = error.status ? error.message : t("away");
+    byId("found").textContent = error.message;
   }
   loading = false;
 }

@@ -33,7 +33,7 @@ export class Learned {
     try {
       told = await getJson("/page/review/estimate", { tag: this.#tag });
     } catch (error) {
-      toast(error.status ? error.message : t("away"));
+      toast(error.message);
       return;
     }
     if (mine !== this.#asked) return; // a later answer is on its way

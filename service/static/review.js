@@ -4,7 +4,7 @@ import { box } from "./complete.js";
 import { byId, colour, getJson, make, number, postJson, toast, who } from "./dom.js";
 import { Learned } from "./learned.js";
 import "./review-words.js";
-import { choose, language, LANGUAGES, t, translate } from "./words.js";
+import { category as named, choose, language, LANGUAGES, t, translate } from "./words.js";
 
 const AT_ONCE = 20; // pictures on the page: the order has turns of twenty
 const ORDERS = ["uncertain", "suspicious"];
@@ -24,7 +24,7 @@ let work = Promise.resolve(); // verdicts go one after the other
 let waiting = 0; // verdicts on their way
 
 /** Whatever is asked for happens after what was asked for before. */
-const then = (act) => (work = work.then(act).catch((error) => toast(error.status ? error.message : t("away"))));
+const then = (act) => (work = work.then(act).catch((error) => toast(error.message)));
 
 const go = (parameters) => location.assign(`/review?${new URLSearchParams(parameters)}`);
 
@@ -218,7 +218,7 @@ async function overview() {
       ? [make("h2", {}, t("reviewed")), make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...head.map((one) => make("th", { scope: "col" }, t(one))))), make("tbody", {}, ...tags.map(row))))]
       : []),
     ...facets.categories.map(({ category, tags: some }) =>
-      make("section", {}, make("h3", { class: colour(category) }, category), make("p", { class: "choices" }, ...some.map((one) => make("a", { class: "plain", href: `/review?tag=${encodeURIComponent(one.tag)}` }, one.name, make("small", {}, number(one.pictures))))))),
+      make("section", {}, make("h3", { class: colour(category) }, named(category)), make("p", { class: "choices" }, ...some.map((one) => make("a", { class: "plain", href: `/review?tag=${encodeURIComponent(one.tag)}` }, one.name, make("small", {}, number(one.pictures))))))),
   );
   byId("overview").hidden = false;
 }
@@ -235,13 +235,18 @@ byId("help-keys").replaceChildren(...t("reviewKeys").flatMap(([one, what]) => [m
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 byId("help-close").addEventListener("click", () => byId("help").close());
 
+byId("told").textContent = "…";
 try {
   if (tag) {
     await load();
+    byId("told").textContent = "";
     byId("judging").hidden = false;
     focus(at);
     learned.ask();
-  } else await overview();
+  } else {
+    await overview();
+    byId("told").textContent = "";
+  }
 } catch (error) {
-  byId("told").textContent = error.status ? error.message : t("away");
+  byId("told").textContent = error.message;
 }

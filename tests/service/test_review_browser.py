@@ -67,6 +67,13 @@ def test_twenty_keys_move_the_threshold_and_the_page_shows_what_changed(running,
     page.goto(f"{running.url}/review")
     expect(page.locator("#overview tbody tr")).to_have_count(1)
     expect(page.locator("#overview tbody tr")).to_contain_text("20")
+    page.goto(running.url)
+    page.click("#history-open")
+    expect(page.locator("#history-list li")).to_have_count(1)  # twenty entries of the journal are one line
+    page.locator("#history-list button").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Undo in 20 pictures").click()
+    expect(page.locator("#toast")).to_contain_text("20 put back")
+    assert http.get("/review/queue", params={"tag": "hat"}).json()["judged"] == 0
 
 
 def test_keys_move_undo_look_closely_and_go_back(running, true, http, page, expect):  # noqa: F811
