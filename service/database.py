@@ -43,7 +43,7 @@ from engine.files import make_private
 from service.errors import ServiceError
 from service.opinions import pack
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -99,6 +99,8 @@ edit = Table(  # the journal: what people decided, a row each time
     Column("who", Text, nullable=False),
     Column("what", Text, nullable=False),  # a sentence
     Column("undoes", ForeignKey("edit.id"), unique=True),  # the edit that this one takes back
+    # Whether its pictures were chosen for what a model scored, and nothing else: then they stand for the others.
+    Column("sampled", Boolean, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -169,6 +171,12 @@ def _blobs_for_rows(connection: Connection) -> None:
     connection.exec_driver_sql("DROP TABLE media_tag")
 
 
+def _sampled_edits(connection: Connection) -> None:
+    """From version 4; where an older one was brought up just now, the table was made with the column."""
+    if "sampled" not in {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(edit)")}:
+        connection.exec_driver_sql("ALTER TABLE edit ADD COLUMN sampled BOOLEAN NOT NULL DEFAULT 0")
+
+
 _MIGRATIONS: dict[int, tuple[str | Callable[[Connection], None], ...]] = {
     # From version 1.
     2: (
@@ -188,6 +196,7 @@ _MIGRATIONS: dict[int, tuple[str | Callable[[Connection], None], ...]] = {
         _blobs_for_rows,
     ),
     4: ("ALTER TABLE media ADD COLUMN content BLOB",),
+    5: (_sampled_edits,),
 }
 
 

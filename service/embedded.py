@@ -10,6 +10,7 @@ from engine.errors import ModelError
 from engine.model.folder import open_model
 from service.app import build_app
 from service.catalogue import Catalogue
+from service.copies import Copies
 from service.database import Database
 from service.dictionary import Dictionary, DictionaryError, beside
 from service.errors import ServiceError
@@ -17,6 +18,7 @@ from service.guard import Access, is_loopback
 from service.libraries import database_of
 from service.names import DictionaryNames
 from service.rescan import Rescan
+from service.review.review import Review
 from service.search.find import Search
 from service.server import bind, serving, urls
 from service.similar import Similar
@@ -98,12 +100,15 @@ def embedded(
         pictures = catalogue.scan()
         store = Store(database, categories)
         search = Search(database, DictionaryNames(dictionary), similar.neighbours)
+        verdicts = Verdicts(database, store)
         app = build_app(
             search,
             catalogue,
             store,
-            Verdicts(database, store),
+            verdicts,
+            Review(database, search, verdicts, similar),
             similar,
+            Copies(database, search.index, similar),
             dictionary,
             thumbnails,
             access=access,

@@ -63,6 +63,11 @@ class Similar:
         index = self._opened()
         return index.copies() if index else []
 
+    def around(self, media_id: int, limit: int) -> list[int]:
+        """The nearest pictures of one, copies of it left out; none where that has no vector yet."""
+        index = self._opened()
+        return index.neighbours(media_id, limit) if index else []
+
     def kept(self) -> bool:
         """Whether any vectors are kept for this library."""
         return self._opened() is not None

@@ -75,15 +75,20 @@ export class Edit {
     this.#done();
     const sum = counts.reduce((all, [, n]) => all + n, 0);
     const what = [...body.yes.map((tag) => `+${tag}`), ...body.no.map((tag) => `−${tag}`)].join(" ");
-    return toast(t("changed", sum), done.id ? t("undoWhat", what) : null, () => this.#undo({ id: done.id, what, pictures: done.pictures }));
+    return toast(t("changed", sum), done.id ? t("undoWhat", what) : null, () => this.#undo({ ids: [done.id], what, pictures: done.pictures }));
   }
 
   /** `what`: of many pictures, is asked before. */
-  async #undo({ id, what, pictures }) {
+  async #undo({ ids, what, pictures }) {
     if (pictures > MANY && !(await sure(t("undoSure", what), t("undoIn", pictures)))) return;
+    let [back, left] = [0, 0];
     try {
-      const done = await postJson(`/page/edits/${id}/undo`, { who: who() });
-      toast(t("undone", Object.values(done.changed).reduce((all, n) => all + n, 0), done.left));
+      for (const id of ids) {
+        const done = await postJson(`/page/edits/${id}/undo`, { who: who() });
+        back += Object.values(done.changed).reduce((all, n) => all + n, 0);
+        left += done.left;
+      }
+      toast(t("undone", back, left));
     } catch (error) {
       toast(error.message);
     }
@@ -92,9 +97,9 @@ export class Edit {
   }
 
   async #history() {
-    const { entries } = await getJson("/page/edits", { limit: 100 }).catch(() => ({ entries: [] }));
+    const { entries } = await getJson("/page/edits", { limit: 200 }).catch(() => ({ entries: [] }));
     byId("history-list").replaceChildren(
-      ...entries.map((entry) =>
+      ...lines(entries).map((entry) =>
         make(
           "li", { class: entry.undone_by ? "out" : "" },
           make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
@@ -105,4 +110,19 @@ export class Edit {
     );
     if (!byId("history").open) byId("history").showModal();
   }
+}
+
+/** A review is an entry of the journal for each key: those that follow each other are one line. */
+function lines(entries) {
+  const found = [];
+  for (const entry of entries) {
+    const of = entry.undone_by ? null : (entry.what.match(/^review (.+): [\d,]+ yes, [\d,]+ no$/su)?.[1] ?? null);
+    const last = found.at(-1);
+    if (of !== null && last?.of === of && last.who === entry.who) {
+      last.ids.push(entry.id);
+      last.pictures += entry.pictures;
+      last.what = `${t("review")}: ${of}`;
+    } else found.push({ ...entry, of, ids: [entry.id] });
+  }
+  return found;
 }

@@ -193,6 +193,11 @@ export const named = (kind, code, otherwise) => WORDS[language][kind]?.[code] ??
 
 export const category = (name) => named("categories", name.toLowerCase(), name);
 
+/** What a page of its own says beside: {en: {…}, ja: {…}, zh: {…}}. */
+export function teach(words) {
+  for (const [code, more] of Object.entries(words)) Object.assign(WORDS[code], more);
+}
+
 /** Fills in what index.html leaves open: data-t is the text, data-title the title and label. */
 export function translate(root = document) {
   document.documentElement.lang = lang;
