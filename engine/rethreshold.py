@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import LedgerError
+from engine.errors import ConfigError, LedgerError
 from engine.families import family_of
 from engine.families.family import least
 from engine.fingerprint import TABLE
@@ -15,7 +15,7 @@ from engine.ledger.kept import Change, Judged, Scorer
 from engine.ledger.schema import LedgerView, damaged
 from engine.model.folder import Model
 from engine.scores import STEPS, Numbers, Steps, count, least_steps, number_type, pack_numbers, scores_of, unpack
-from engine.thresholds import parse_table, table_text
+from engine.thresholds import parse_rules, parse_table, rules_text, table_text
 from engine.types import Preprocessing
 
 
@@ -53,8 +53,9 @@ def plan(
 
     Args:
         ledger: whose media.
-        threshold: of all tags and of categories; None leaves the ledger's.
-        table: of single tags; None leaves the ledger's.
+        threshold: of all tags, of categories and of single tags. Where it names neither all nor a category, theirs stay
+            as the ledger has them; None leaves all.
+        table: of single tags, instead of the ledger's; None leaves that. Tags that `threshold` names join it.
         model: the one that the user names, if any.
         precision: that the user names, if any.
 
@@ -73,10 +74,12 @@ def plan(
         of = f": what is kept is of {', '.join(one.name for one in scorers.values())}" if scorers else ""
         raise NoScores(f"no scores are kept of the model that gave the tags{of}")
     family = family_of(Preprocessing((ledger.meta("preprocessing") or "").partition(" ")[0], 1, 1))
+    of_categories, of_tags = _apart(threshold, scorer)
     try:
+        known = parse_table(ledger.meta(TABLE) or "") if table is None else table
         wanted = Thresholds(
-            family.threshold(scorer.categories, recorded if threshold is None else threshold),
-            ledger.meta(TABLE) or "" if table is None else table_text(table),
+            family.threshold(scorer.categories, recorded if of_categories is None else of_categories),
+            table_text({**known, **of_tags}),
         )
         singles = parse_table(wanted.table)
     except ValueError as error:
@@ -90,6 +93,24 @@ def plan(
         raise NoScores(f"scores below {scorer.floor:g} are not kept, and {lowest:g} is lower")
     scores, tops = least(scorer.tags, scorer.categories, rules, singles)
     return Plan(scorer, wanted, (least_steps(scores), tops))
+
+
+def _apart(threshold: str | None, scorer: Scorer) -> tuple[str | None, dict[str, float]]:
+    """What a user wrote for all and for categories, None if nothing; and for single tags. Raises `ConfigError`.
+
+    A name that a category and a tag share is the category's.
+    """
+    if threshold is None:
+        return None, {}
+    rules = parse_rules(threshold)
+    categories = {category.casefold() for category in scorer.categories}
+    tags = {tag.casefold(): tag for tag in scorer.tags}
+    named = {tags[name]: rule for name, rule in rules.items() if name in tags and name not in categories}
+    for tag, rule in named.items():
+        if rule.least is None:
+            raise ConfigError(f"--threshold gives the tag {tag} the rule {rule}: a single tag takes a score, as 0.5")
+    rest = {name: rule for name, rule in rules.items() if tags.get(name) not in named}
+    return rules_text(rest) if rest else None, {tag: rule.least for tag, rule in named.items() if rule.least}
 
 
 class Rethreshold:

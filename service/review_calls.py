@@ -305,7 +305,10 @@ def _estimate(told: Told) -> EstimateAnswer:
     )
 
 
-def _command(key: str, threshold: float) -> str:
+def _command(key: str, threshold: float) -> str | None:
+    """None for a tag that the flag cannot name: a comma stands between two rules."""
+    if "," in key:
+        return None
     rule = f"{key}={threshold:g}"
     return f"engine retag --threshold {rule if _PLAIN.fullmatch(key) else chr(34) + rule + chr(34)}"
 

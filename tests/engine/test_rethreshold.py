@@ -91,6 +91,24 @@ def test_what_is_posted_is_what_a_run_would_give(
     assert ledger.counts()[Outcome.OUTBOX] == judged.changed
 
 
+def test_a_single_tag_joins_what_is_known_and_leaves_the_rest(ledger: Ledger) -> None:
+    rows = scores(60)
+    fill(ledger, rows)
+    judge(ledger, "character=0.7", {"general_3": 0.9})
+    judge(ledger, "General_4=0.95,someone_2=0.2")
+    table = {"general_3": 0.9, "general_4": 0.95, "someone_2": 0.2}
+    assert waiting(ledger).items() <= expected(rows, "character=0.7", table).items()
+    assert len(waiting(ledger)) > 50 and ledger.meta("threshold") == "general=0.35,character=0.7,rating=best"
+    judge(ledger, "0.5,someone_2=0.6", {})
+    assert json.loads(ledger.meta("tag thresholds") or "") == {"someone_2": 0.6}
+
+
+def test_a_single_tag_takes_a_score(ledger: Ledger) -> None:
+    fill(ledger, scores(1))
+    with pytest.raises(ConfigError, match="gives the tag someone_1 the rule top3: a single tag takes a score, as 0.5"):
+        plan(ledger, "someone_1=top3", None, None, None)
+
+
 def test_there_and_back_nothing_is_left(ledger: Ledger) -> None:
     rows = scores(30)
     fill(ledger, rows)
