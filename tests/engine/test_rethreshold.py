@@ -105,7 +105,7 @@ def test_a_single_tag_joins_what_is_known_and_leaves_the_rest(ledger: Ledger) ->
 
 def test_a_single_tag_takes_a_score(ledger: Ledger) -> None:
     fill(ledger, scores(1))
-    with pytest.raises(ConfigError, match="gives the tag someone_1 the rule top3: a single tag takes a score, as 0.5"):
+    with pytest.raises(ConfigError, match="gives the tag someone_1 the rule top3: a single tag takes a score"):
         plan(ledger, "someone_1=top3", None, None, None)
 
 
