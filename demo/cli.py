@@ -158,7 +158,7 @@ def _found(service: "Running", name: str) -> list[int]:
 
 def _wait(service: "Running") -> None:
     print(f"\nthe page stays open at {service.url} until Ctrl-C")
-    print(f"twenty keys Y (glasses) and N (none) move a threshold at {address(service)}", flush=True)
+    print(f"twenty keys Y (a hat) and N (none) move a threshold at {address(service)}", flush=True)
     try:
         while True:
             time.sleep(3600)

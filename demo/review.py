@@ -20,7 +20,7 @@ from engine.vectors.store import VectorStore, vectors_of
 if TYPE_CHECKING:  # needs the extra service, which --help must not
     from service.embedded import Running
 
-SHOWN = "glasses"
+SHOWN = "hat"
 """What is guessed, and what answers are about."""
 GUESSED = f"{SHOWN}_(guess)"
 """The key of the guessed tag."""

@@ -19,7 +19,7 @@ PICTURES = 150
 
 @dataclass(frozen=True)
 class Shown:
-    """What the demo left behind: its folder, what it printed, and the paths of pictures that truly show glasses."""
+    """What the demo left behind: its folder, what it printed, and the paths of pictures that truly show a hat."""
 
     folder: Path
     printed: str
