@@ -54,6 +54,7 @@ def expect() -> Any:
     """Playwright's waiting assertions: the page's CSP forbids the evaluated kind."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=20_000)  # milliseconds; the usual 5 s are too few on a busy machine
     return expect
 
 

@@ -189,6 +189,7 @@ def redraw(path: Path) -> None:
     path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
 
 
+@pytest.mark.full
 def test_a_replaced_file_is_tagged_again_and_no_other(home: Home) -> None:
     home.tag("run")
     before = home.exported()

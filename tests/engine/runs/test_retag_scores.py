@@ -91,7 +91,14 @@ def test_killed_in_the_middle_the_same_command_ends_it(pictures: Path, tiny_mode
             assert view.counts()[Outcome.OUTBOX] == 0
 
 
-@pytest.mark.parametrize("moment", ["before it is stored", "before the answer", "and the process is killed"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before it is stored", marks=pytest.mark.full),
+        "before the answer",
+        pytest.param("and the process is killed", marks=pytest.mark.full),
+    ],
+)
 def test_a_verdict_on_the_picture_that_is_being_posted_stands(
     moment: str, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
