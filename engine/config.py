@@ -29,6 +29,20 @@ def parse_size(text: str | int) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
+def parse_range(text: str | int) -> tuple[int, int]:
+    """The least and the most from `4` or `2,8`; raises `ValueError`."""
+    match = re.fullmatch(r"\s*(\d+)\s*(?:,\s*(\d+)\s*)?", str(text))
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= least <= most:
+        raise ValueError(f"{text!r} is no number of sessions: write for example 4, or 2,8 for the least and the most")
+    return least, most
+
+
+def _range(text: str | int) -> str:
+    return ",".join(map(str, parse_range(text)))
+
+
+Range = Annotated[str, BeforeValidator(_range)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Threshold = Annotated[str, BeforeValidator(normal)]
 
@@ -114,6 +128,14 @@ class RunConfig(BaseModel):
     )
     vectors: bool = Field(True, description="Keep what finds similar pictures, if the model gives it.")
 
+    # Several machines.
+    ray: str | None = Field(
+        None, description="Work on a Ray cluster: its address (HOST:6379, auto), or local for this machine."
+    )
+    ray_actors: Range | None = Field(
+        None, description="Sessions in the cluster: 4, or 2,8 for least and most. Default: one a GPU, else one a node."
+    )
+
     # What is shown.
     log_file: Path | None = Field(
         None, description="Write what is said into this file too; at 10 MB it is renamed to .1, five are kept."
@@ -128,6 +150,7 @@ GROUPS = {
     "token_file": "The media API",
     "read_threads": "Reading and decoding",
     "device": "The model",
+    "ray": "Several machines",
     "log_file": "What is shown",
 }
 """The groups of `engine run --help`, in the order of the fields: each by the field that it begins with."""
@@ -135,7 +158,7 @@ GROUPS = {
 RARE = {
     "moved", "ca_file", "segment_size", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes",
     "outbox_limit", "read_ahead", "read_timeout", "max_file_size", "max_pixels", "intra_op_threads", "submitters",
-    "workspace", "keep_scores", "vectors",
+    "workspace", "keep_scores", "vectors", "ray_actors",
 }  # fmt: skip
 """Settings that few ever touch: the help of a command that takes all settings only names them."""
 
