@@ -314,8 +314,8 @@ def estimate(
     html: Html = None,
 ) -> None:
     """What a card would do, from the model's operations and the card's peak; or what limits a cluster. An estimate."""
-    opened = open_model(model)
     if nodes:
+        opened = open_model(model)
         place = Place(nodes, pace, images, file_kb, storage_mb, link_mb, api_records, records)
         shape = opened.preprocessing
         row_bytes = shape.height * shape.width * 3 * (1 if shape.dtype == "uint8" else 2)
@@ -324,6 +324,7 @@ def estimate(
         return
     from bench.graph import gflop  # needs onnx, which --help must not
 
+    opened = open_model(model)
     cost = gflop(opened.precision(None).file)
     shares = (efficiency, efficiency) if efficiency else REALISTIC
     finish("estimate", _titled(title, opened) | estimate_cards(cost, shares, images), as_json, output, html)

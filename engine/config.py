@@ -65,7 +65,7 @@ class RunConfig(BaseModel):
     )
     library: Path | None = Field(None, description="A folder of pictures: brings the embedded media service along.")
     db: Path | None = Field(None, description="The database of --library. Default: the user's data folder.")
-    state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
+    state: Path | None = Field(None, description="The ledger, on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
     threshold: Threshold | None = Field(None, description="Least score of tags: 0.4,character=0.7. Default: as before.")
     threshold_file: Path | None = Field(None, description="Least scores of single tags: CSV, tag,threshold.")
@@ -129,9 +129,7 @@ class RunConfig(BaseModel):
     vectors: bool = Field(True, description="Keep what finds similar pictures, if the model gives it.")
 
     # Several machines.
-    ray: str | None = Field(
-        None, description="Work on a Ray cluster: its address (HOST:6379, auto), or local for this machine."
-    )
+    ray: str | None = Field(None, description="Work on a Ray cluster: HOST:6379, auto or local.")
     ray_actors: Range | None = Field(
         None, description="Sessions in the cluster: 4, or 2,8 for least and most. Default: one a GPU, else one a node."
     )
@@ -150,7 +148,6 @@ GROUPS = {
     "token_file": "The media API",
     "read_threads": "Reading and decoding",
     "device": "The model",
-    "ray": "Several machines",
     "log_file": "What is shown",
 }
 """The groups of `engine run --help`, in the order of the fields: each by the field that it begins with."""
