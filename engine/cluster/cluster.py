@@ -365,6 +365,8 @@ class Cluster:
         except EngineError:
             ray.kill(actor)
             raise
+        if self.nodes.gpu and opened.device == "cpu":  # `auto` takes it where nothing else works
+            self._say(f"warning: {node.name}: a session there uses no GPU: {opened.why}")
         return RunningSession(node, actor, opened, getattr(self, "block", LARGEST_BLOCK))
 
     def close_session(self, session: RunningSession) -> None:

@@ -170,6 +170,24 @@ def test_more_sessions_than_the_cluster_has_places_for_are_refused(three, pictur
         assert result.returncode == 1 and "no node of the cluster has a GPU for --device cuda" in result.stderr
 
 
+def test_a_gpu_each_for_the_sessions_and_every_cpu_for_loading(pictures, tiny_model, tmp_path, alone) -> None:
+    """Two GPUs in Ray's account; the sessions find that there is no CUDA, and say so."""
+    with ray_cluster(head=0) as nodes, MediaServer(catalogue(pictures)) as server:
+        nodes.start("cards", cpus=1, num_gpus=2)
+        nodes.start("cpus", cpus=2)
+        result = run(command(server, tiny_model, pictures, tmp_path / "s.db", "--json", "--ray", nodes.address))
+        assert result.returncode == 3, result.stderr
+        assert server.store == alone and server.violations == []
+        found = json.loads(result.stdout)["cluster"]
+        assert (found["nodes"], found["sessions"]) == (3, 2)
+        assert result.stderr.count("warning: node cards: a session there uses no GPU: cpu: ") == 2
+        assert found["bytes_of_rows_between_nodes"] > 0  # one CPU cannot feed both
+        result = run(
+            command(server, tiny_model, pictures, tmp_path / "2.db", "--ray", nodes.address, "--device", "cuda")
+        )
+        assert result.returncode == 1 and "error: node cards: " in result.stderr and "node cpus" not in result.stderr
+
+
 def test_a_local_cluster_needs_nothing_but_ray(pictures, tiny_model, tmp_path) -> None:
     with MediaServer(catalogue(pictures)[:50]) as server:
         result = run(command(server, tiny_model, pictures, tmp_path / "s.db", "--json", "--ray", "local"))
