@@ -108,7 +108,7 @@ class PacedSession:
     def run(self, pixels: Pixels) -> Scores:
         if self._seconds:
             time.sleep(self._seconds)
-        return self._scores
+        return self._scores[: len(pixels)]
 
     def terminate(self) -> None:
         """Nothing to end."""

@@ -29,6 +29,20 @@ def parse_size(text: str | int) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
+def parse_range(text: str | int) -> tuple[int, int]:
+    """The least and the most from `4` or `2,8`; raises `ValueError`."""
+    match = re.fullmatch(r"\s*(\d+)\s*(?:,\s*(\d+)\s*)?", str(text))
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= least <= most:
+        raise ValueError(f"{text!r} is no number of sessions: write for example 4, or 2,8 for the least and the most")
+    return least, most
+
+
+def _range(text: str | int) -> str:
+    return ",".join(map(str, parse_range(text)))
+
+
+Range = Annotated[str, BeforeValidator(_range)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Threshold = Annotated[str, BeforeValidator(normal)]
 
@@ -51,7 +65,7 @@ class RunConfig(BaseModel):
     )
     library: Path | None = Field(None, description="A folder of pictures: brings the embedded media service along.")
     db: Path | None = Field(None, description="The database of --library. Default: the user's data folder.")
-    state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
+    state: Path | None = Field(None, description="The ledger, on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
     threshold: Threshold | None = Field(None, description="Least score of tags: 0.4,character=0.7. Default: as before.")
     threshold_file: Path | None = Field(None, description="Least scores of single tags: CSV, tag,threshold.")
@@ -114,6 +128,12 @@ class RunConfig(BaseModel):
     )
     vectors: bool = Field(True, description="Keep what finds similar pictures, if the model gives it.")
 
+    # Several machines.
+    ray: str | None = Field(None, description="Work on a Ray cluster: HOST:6379, auto or local.")
+    ray_actors: Range | None = Field(
+        None, description="Sessions in the cluster: 4, or 2,8 for least and most. Default: one a GPU, else one a node."
+    )
+
     # What is shown.
     log_file: Path | None = Field(
         None, description="Write what is said into this file too; at 10 MB it is renamed to .1, five are kept."
@@ -135,7 +155,7 @@ GROUPS = {
 RARE = {
     "moved", "ca_file", "segment_size", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes",
     "outbox_limit", "read_ahead", "read_timeout", "max_file_size", "max_pixels", "intra_op_threads", "submitters",
-    "workspace", "keep_scores", "vectors",
+    "workspace", "keep_scores", "vectors", "ray_actors",
 }  # fmt: skip
 """Settings that few ever touch: the help of a command that takes all settings only names them."""
 

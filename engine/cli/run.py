@@ -4,16 +4,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from engine.api.addresses import warnings
 from engine.api.client import MediaApi
+from engine.cli.commands import import_function
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, say, sentences
 from engine.cli.dump import dump_on_signal
 from engine.cli.endpoints import Endpoints, endpoints
@@ -30,6 +31,7 @@ from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
 from engine.model.folder import Model, open_model
 from engine.model.open import open_session, session_config
+from engine.model.session import RecoveringSession, SessionConfig
 from engine.pipeline import Parts, Pipeline
 from engine.report.progress import ProgressLine
 from engine.report.summary import Summary
@@ -37,6 +39,9 @@ from engine.stages.source import MediaList, last_id
 from engine.storage import open_storage
 from engine.thresholds import parse_table
 from engine.types import Media, Outcome
+
+if TYPE_CHECKING:
+    from engine.cluster.cluster import Cluster
 
 ALL = ("*",)
 """All media are to be tagged again, as against those that are named."""
@@ -91,7 +96,10 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             hold(ledger, fingerprint(model, fixed))
             ledger.name_model(model.project)
         features = (model.features or 0) if settings.vectors and not settings.dry_run else 0
-        session = open_session(model, fixed.precision, session_config(settings, features=features > 0))
+        config = session_config(settings, features=features > 0)
+        cluster = stack.enter_context(_open_cluster(settings, model, fixed, config, where)) if settings.ray else None
+        session = None if cluster else open_session(model, fixed.precision, config)
+        opened = cast("Cluster | RecoveringSession", cluster or session)
         api = MediaApi(where.api, where.token, stop, book=ledger)
         stack.callback(api.close)
         chosen = _begin_again(ledger, model, fixed, settings, api, again) if again else None
@@ -100,7 +108,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         if chosen:  # these and nothing else: what else of the catalogue waits is no matter of this run
             settings = settings.model_copy(update={"limit": len(chosen.media), "follow": None})
         tags_from = f"tags from {fixed.threshold}"
-        say(f"{model.project} in {session.precision}, {tags_from}, batches of {session.batch_size}, on {session.why}")
+        say(f"{model.project} in {opened.precision}, {tags_from}, batches of {opened.batch_size}, on {opened.why}")
         parts = Parts(
             catalogue=chosen or api,
             storage=storage,
@@ -111,6 +119,7 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             sinks=open_sinks(settings, ledger, api, stop),
             features=features,
             on_change=where.on_change,
+            cluster=cluster,
         )
         waits = LIBRARY_WAITS if settings.library else WAITS
         pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox(), waits=waits)
@@ -126,22 +135,33 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             tally=pipeline.tally,
             meters=pipeline.meters,
             seconds=time.monotonic() - began,
-            device=session.device,
-            precision=session.precision,
-            batch_size=session.batch_size,
+            device=opened.device,
+            precision=opened.precision,
+            batch_size=opened.batch_size,
             peak_rss_mb=peak_rss_mb(),
-            peak_vram_mb=session.peak_vram_mb,
-            peak_vram_of=session.peak_vram_of,
+            peak_vram_mb=opened.peak_vram_mb,
+            peak_vram_of=opened.peak_vram_of,
             ledger=ledger.counts(),
             refused_records=ledger.count_refused(),
             interrupted=interrupted,
             follows=settings.follow is not None,
+            cluster=cluster.summary() if cluster else None,
         )
 
 
 def scorer(model: Model, floor: float) -> Scorer:
     """The model as one whose scores are kept from `floor` up."""
     return Scorer(0, model.project, model.sha256, model.tags_sha256, model.tags, model.categories, floor)
+
+
+def _open_cluster(
+    settings: RunConfig, model: Model, fixed: Fixed, config: SessionConfig, where: Endpoints
+) -> AbstractContextManager["Cluster"]:
+    """With --ray: machines in place of this one's session. Raises `EngineError` where Ray is not installed."""
+    open_cluster = import_function("engine.cluster.cluster", "open_cluster", "ray")
+    access = where.access(settings.read_timeout)
+    opened = open_cluster(settings.ray, settings, model, fixed.precision.name, config, where.storage, access, say)
+    return cast(AbstractContextManager["Cluster"], opened)
 
 
 def _begin_again(

@@ -289,3 +289,32 @@ def test_devices(capsys, tmp_path: Path, tiny_model: Path) -> None:
     alone = [row["alone"]["median"] for row in result["rows"].values()]
     assert result["ratios"]["openvino fp32"]["alone"]["median"] == pytest.approx(alone[1] / alone[0], rel=1e-3)
     check_page(html, plots=1)
+
+
+def test_what_limits_a_cluster_on_paper(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    html = tmp_path / "n.html"
+    words = ("estimate", "--model", str(tiny_model), "--nodes", "100", "--images", "1000000", "--html", str(html))
+    result = measured(capsys, *words, "--storage-mb", "1000", "--file-kb", "400", "--api-records", "100000")
+    rows = {row["name"]: row["images_per_second"] for row in result["rows"]}
+    assert rows["the GPUs"] == 2000 and rows["the storage"] == 2500 and rows["the media API"] == 2500
+    assert result["limit"] == min(rows, key=lambda name: rows[name]) == "the run's own process"
+    assert result["hours"] == pytest.approx(1e6 / result["images_per_second"] / 3600, abs=0.06)
+    slow = measured(capsys, *words, "--storage-mb", "100", "--api-records", "100000")
+    assert slow["limit"] == "the storage" and slow["images_per_second"] == 200
+    check_page(html, 1)
+    assert main(list(words)) == 0
+    assert "the storage" in capsys.readouterr().out
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_cluster(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "c.html"
+    words = ("cluster", "--sessions", "1", "--sessions", "2", "--seconds", "4", "--rounds", "1", "--html", str(html))
+    result = measured(capsys, *words)
+    plain, one, two = result["rows"]
+    assert [row["sessions"] for row in result["rows"]] == [0, 1, 2]
+    assert one["of_linear"]["median"] == 1 and two["images_per_second"]["median"] > one["images_per_second"]["median"]
+    assert two["rows_kb"]["median"] == pytest.approx(512 * 512 * 6 / 1000, rel=0.01)
+    assert plain["rows_kb"]["median"] == 0 and result["driver"]["records_per_second"]["median"] > 1000
+    check_page(html, 1)
