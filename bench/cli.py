@@ -20,8 +20,11 @@ from bench.estimate import estimate as estimate_cards
 from bench.fit_speed import measure as measure_fit
 from bench.machine import envelope
 from bench.new_process import need_keras
+from bench.nodes import Place
+from bench.nodes import estimate as estimate_nodes
 from bench.output import show
 from bench.pipeline import Size, measure
+from bench.retag import measure as measure_retag
 from bench.sweep import sweep as sweep_points
 from engine.config import DeviceName
 from engine.errors import EngineError
@@ -173,7 +176,16 @@ def pipeline(
     size = Size(pairs=pairs, full=full)
     if quick:
         size = Size(
-            pairs=pairs, full=4, paced=32, null=32, empty=200, tiny=(100, 200), huge=2, huge_side=1000, canvas=32
+            pairs=pairs,
+            full=4,
+            paced=32,
+            null=32,
+            empty=200,
+            kept=32,
+            tiny=(100, 200),
+            huge=2,
+            huge_side=1000,
+            canvas=32,
         )
     finish("pipeline", measure(model, precision, size, progress), as_json, output, html)
 
@@ -233,6 +245,18 @@ def tags(
 
 
 @app.command()
+def retag(
+    of: Annotated[int, typer.Option("--pictures", min=100, help="Of the ledger that is made up.")] = 100_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each threshold is set.")] = 3,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Other thresholds by kept scores, beside a local API: how long they take, and what the scores take of the disk."""
+    finish("retag", measure_retag(of, times, progress), as_json, output, html)
+
+
+@app.command()
 def storage(
     files: Annotated[int, typer.Option(min=1, help="That are made, and read again and again.")] = 500,
     kb: Annotated[int, typer.Option(min=1, help="Thousands of bytes of a file.")] = 100,
@@ -250,16 +274,54 @@ def storage(
 
 
 @app.command()
+def cluster(
+    sessions: Annotated[
+        list[int] | None, typer.Option(min=1, help="May be given several times; else 1, 2, 4, 8.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Ray's nodes on this machine, at most.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of each run.")] = 20.0,
+    rounds: Rounds = 3,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """`engine run --ray` with sessions that wait like a GPU: throughput by their number, beside a plain run."""
+    from bench.cluster import measure as measure_cluster
+
+    finish(
+        "cluster", measure_cluster(sessions or [1, 2, 4, 8], rounds, seconds, nodes, progress), as_json, output, html
+    )
+
+
+@app.command()
 def estimate(
     model: Model,
     images: Annotated[int, typer.Option(min=1, help="Pictures of the catalogue.")] = CATALOGUE,
     efficiency: Annotated[float | None, typer.Option(min=0.01, max=1.0, help="A measured share of the peak.")] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead of cards: what limits so many nodes, each with a GPU."),
+    ] = None,
+    pace: Annotated[float, typer.Option(min=0.01, help="With --nodes: images/s of a GPU.")] = 20.0,
+    file_kb: Annotated[float, typer.Option(min=0.1, help="With --nodes: thousands of bytes of a file.")] = 500.0,
+    storage_mb: Annotated[float, typer.Option(min=0.1, help="With --nodes: MB/s that the storage gives.")] = 110.0,
+    link_mb: Annotated[float, typer.Option(min=0.1, help="With --nodes: MB/s of a machine's network.")] = 110.0,
+    api_records: Annotated[float, typer.Option(min=1, help="With --nodes: records/s that the API takes.")] = 5_000.0,
+    records: Annotated[float, typer.Option(min=0.1, help="With --nodes: records of a picture.")] = 40.0,
     title: Title = None,
     as_json: Json = False,
     output: Output = None,
     html: Html = None,
 ) -> None:
-    """What a card would do, from the model's operations and the card's peak. An estimate."""
+    """What a card would do, from the model's operations and the card's peak; or what limits a cluster. An estimate."""
+    if nodes:
+        opened = open_model(model)
+        place = Place(nodes, pace, images, file_kb, storage_mb, link_mb, api_records, records)
+        shape = opened.preprocessing
+        row_bytes = shape.height * shape.width * 3 * (1 if shape.dtype == "uint8" else 2)
+        found = estimate_nodes(place, len(opened.tags), row_bytes)
+        finish("nodes", _titled(title, opened) | found, as_json, output, html)
+        return
     from bench.graph import gflop  # needs onnx, which --help must not
 
     opened = open_model(model)

@@ -245,6 +245,27 @@ def _against(ratios: Mapping[str, Any] | None) -> str:
     return " / ".join(f"x {number(found['median'])}" for found in ratios.values()) if ratios else ""
 
 
+def _retag(result: Mapping[str, Any]) -> list[Rows]:
+    columns = ("engine retag", "s", "of which for the scores", "pictures that change", "records posted")
+    lines = [
+        (
+            flags,
+            text(row["seconds"]),
+            text(row["seconds_scores"]),
+            f"{row['changed']:,}",
+            f"{row['records']:,}",
+        )
+        for flags, row in result["rows"].items()
+    ]
+    target = f"; target {result['target_s']:g} s" if result["target_s"] else ""
+    notes = [
+        f"From {result['before']}, each {result['times']} times; the whole process, beside a service in another one on "
+        f"this machine{target}. {result['scores']} scores take {result['bytes_a_picture']:,} bytes a picture of the "
+        f"state file; target {result['target_bytes']:,}."
+    ]
+    return [Rows(f"Other thresholds for {result['pictures']:,} pictures by kept scores", columns, lines, notes)]
+
+
 def _storage(result: Mapping[str, Any]) -> list[Rows]:
     found = []
     for place in dict.fromkeys(row["place"] for row in result["rows"]):
@@ -261,7 +282,65 @@ def _storage(result: Mapping[str, Any]) -> list[Rows]:
     return [*found[:-1], replace(found[-1], notes=notes)]
 
 
+def _cluster(result: Mapping[str, Any]) -> list[Rows]:
+    columns = (
+        "sessions",
+        "images/s",
+        "of linear",
+        "target",
+        "verdict",
+        "own CPU, ms a picture",
+        "rows, kB",
+        "to another node",
+        "scores, kB",
+    )
+    lines = []
+    for row in result["rows"]:
+        check = result["checks"].get(str(row["sessions"]))
+        lines.append(
+            (
+                f"{row['sessions']} by Ray" if row["sessions"] else "1, plain engine run",
+                text(row["images_per_second"]),
+                text(row["of_linear"]),
+                f">= {check['target']:g}" if check else "",
+                check["verdict"] if check else "",
+                text(row["driver_cpu_ms"]),
+                *(number(row[key]["median"]) for key in ("rows_kb", "rows_between_nodes_kb", "scores_kb")),
+            )
+        )
+    alone = result["driver"]
+    notes = [
+        f"Sessions that wait at {result['pace']:g} images/s, {result['nodes']} nodes of Ray on this machine, small "
+        f"pictures, {result['seconds']:g} s a run without its beginning; median of {result['rounds']} rounds in turns "
+        "and their spread. Own CPU: of the process of the run. kB a picture.",
+        f"The run's own machine alone, scores into tags, ledger and delivery in bulk: "
+        f"{text(alone['images_per_second'])} images/s, {text(alone['records_per_second'])} records/s.",
+    ]
+    return [Rows("Throughput by sessions of a cluster", columns, lines, notes)]
+
+
+def _nodes(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [
+        (
+            row["name"],
+            f"{row['images_per_second']:,.0f}",
+            "" if row["gpus"] is None else f"{row['gpus']:,.0f}",
+            f"{row['hours']:,.1f}",
+            row["why"],
+        )
+        for row in result["rows"]
+    ]
+    columns = ("what can limit", "images/s", "reached by GPUs", f"{result['images']:,} pictures, h", "from")
+    notes = [
+        f"An estimate from the figures given; nothing here was measured in a cluster of {result['nodes']:,}.",
+        f"{result['sentence']}. Each GPU needs about {result['cores_a_gpu']:g} cores for decoding.",
+    ]
+    return [Rows(f"{result['title']}: what limits a cluster", columns, lines, notes)]
+
+
 _TABLES = {
+    "cluster": _cluster,
+    "nodes": _nodes,
     "compare": _compare,
     "devices": _devices,
     "sweep": _sweep,
@@ -271,5 +350,6 @@ _TABLES = {
     "delivery": _delivery,
     "service": _service,
     "tags": _tags,
+    "retag": _retag,
     "storage": _storage,
 }

@@ -25,6 +25,7 @@ class Size:
     paced: int = 960
     null: int = 12_000  # as many as the original's job had, so that filling the read-ahead at the start hardly counts
     empty: int = 10_000
+    kept: int = 2_000
     tiny: tuple[int, int] = (2_000, 20_000)
     huge: int = 6
     huge_side: int = 7746  # 60 MP
@@ -60,6 +61,10 @@ def measure(
         checks["null_session"] = null_session(
             in_new_process("bench.throughput:null_session", folder=web, count=size.null, pairs=size.pairs)
         )
+        progress("e: scores that are kept")
+        checks["kept_scores"] = kept_scores(
+            in_new_process("bench.throughput:kept_scores", folder=web, count=size.kept, pairs=size.pairs)
+        )
         progress("b: a paced session, 20 ms for every read")
         checks["paced"] = paced(
             in_new_process("bench.throughput:paced", folder=web, count=size.paced, pairs=size.pairs)
@@ -87,6 +92,11 @@ def paced(pairs: Sequence[Pair]) -> dict[str, Any]:
 def null_session(pairs: Sequence[Pair]) -> dict[str, Any]:
     what = "end-to-end without inference against as many threads that only decode and fit"
     return check(what, pairs, "of_loading_alone", 0.90, at_least=True)
+
+
+def kept_scores(pairs: Sequence[Pair]) -> dict[str, Any]:
+    what = "CPU time of a run without inference that keeps 150 scores a picture, against one that keeps none"
+    return check(what, pairs, "cpu_of_without", 1.03, at_least=False)
 
 
 def empty_stages(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -219,6 +219,23 @@ def _latencies(title: str, median: str, rows: Mapping[str, Any], target: float |
     return [figure]
 
 
+def _retag(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=1.8)
+    rows = result["rows"]
+    names = list(rows)
+    axes.barh(names, [row["seconds"]["median"] for row in rows.values()], color=COLOURS[0], height=0.55, label="in all")
+    axes.barh(
+        names, [row["seconds_scores"]["median"] for row in rows.values()], color=COLOURS[1], height=0.55, label="scores"
+    )
+    if result["target_s"]:
+        axes.axvline(result["target_s"], color=COLOURS[2], linestyle="--", label="target")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="lower right")
+    axes.set(title=f"engine retag of {result['pictures']:,} pictures", xlabel="s")
+    axes.grid(visible=False, axis="y")
+    return [figure]
+
+
 def _storage(result: Mapping[str, Any]) -> list[Figure]:
     places = list(dict.fromkeys(row["place"] for row in result["rows"]))
     height = (len(places) + 1) // 2
@@ -245,6 +262,36 @@ def _storage(result: Mapping[str, Any]) -> list[Figure]:
     return [figure]
 
 
+def _cluster(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=3.4)
+    rows = [row for row in result["rows"] if row["sessions"]]
+    sessions = [row["sessions"] for row in rows]
+    rates = [row["images_per_second"] for row in rows]
+    plain = next(row for row in result["rows"] if not row["sessions"])["images_per_second"]["median"]
+    axes.plot(sessions, [result["pace"] * one for one in sessions], "--", color=COLOURS[4], label="linear")
+    axes.plot(sessions, [one["median"] for one in rates], "o-", color=COLOURS[0], label="by Ray")
+    axes.fill_between(
+        sessions, [one["low"] for one in rates], [one["high"] for one in rates], color=COLOURS[0], alpha=0.2
+    )
+    axes.plot([1], [plain], "s", color=COLOURS[1], label="plain engine run")
+    axes.set(title="Throughput by sessions", xlabel="sessions", ylabel="images/s", xlim=(0, None), ylim=(0, None))
+    axes.set_xticks(sessions)
+    axes.legend()
+    return [figure]
+
+
+def _nodes(result: Mapping[str, Any]) -> list[Figure]:
+    figure, (axes,) = _figure(1, 1, height=2.8)
+    rows = result["rows"]
+    colours = [COLOURS[1] if not number else COLOURS[0] for number in range(len(rows))]
+    axes.barh([row["name"] for row in rows], [row["images_per_second"] for row in rows], color=colours, height=0.55)
+    axes.invert_yaxis()
+    axes.set(title="Estimate, not measured", xlabel="images/s (log scale); orange: the limit", xscale="log")
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.grid(visible=False, axis="y")
+    return [figure]
+
+
 def _figure(rows: int, columns: int, height: float, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(9.2, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
@@ -258,6 +305,8 @@ def _svg(figure: Figure) -> str:
 
 
 _PLOTS = {
+    "cluster": _cluster,
+    "nodes": _nodes,
     "compare": _compare,
     "devices": _devices,
     "sweep": _sweep,
@@ -267,5 +316,6 @@ _PLOTS = {
     "delivery": _delivery,
     "service": _service,
     "tags": _tags,
+    "retag": _retag,
     "storage": _storage,
 }

@@ -79,6 +79,8 @@ def _place(
                 found = reading_speed(sides[side], keys, readers, seconds, patience_s=60.0)
                 if found.failed or found.hanging:
                     raise EngineError(f"{name}: {side} could not read {found.failed or found.hanging} of the files")
+                if not found.files_per_second:
+                    raise EngineError(f"{name}: {side} read no file within {seconds:g} s: a longer --seconds helps")
                 speeds[side].append(found.files_per_second)
         engine, alone = speeds.values()
         yield {

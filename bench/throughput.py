@@ -19,6 +19,7 @@ from engine.config import RunConfig
 from engine.families import family_of
 from engine.families.family import Family
 from engine.flow.channels import Meter, Stop
+from engine.ledger.kept import Scorer
 from engine.ledger.ledger import Ledger
 from engine.machine import cores
 from engine.model.folder import open_model
@@ -30,6 +31,8 @@ from engine.types import WHITE, Preprocessing, Row
 
 PACE_S, PACED_BATCH, LATENCY_S = 0.2, 16, 0.02
 CANVAS = Preprocessing("deepdanbooru", 512, 512)
+FLOOR, KEPT = 0.05, 150
+OF_A_MODEL = tuple(f"a_tag_{i}" for i in range(7_722))  # as many as DeepDanbooru's model of 2020 has
 Pair = dict[str, float]
 
 
@@ -44,6 +47,7 @@ class Setup:
     categories: Sequence[str] = CATEGORIES
     family: Family = field(default_factory=lambda: family_of(CANVAS))
     latency_s: float = 0.0
+    floor: float = 0.0  # scores from here up are kept; 0: none
 
     @property
     def names(self) -> list[str]:
@@ -74,6 +78,8 @@ def pipeline(setup: Setup, config: RunConfig) -> Iterator[Pipeline]:
             books=ledger,
             sinks=[Outbox()],
         )
+        if setup.floor:
+            ledger.keep_scores(Scorer(0, "bench", "", "", tuple(setup.tags), tuple(setup.categories), setup.floor))
         yield Pipeline(parts, config, stop)
 
 
@@ -160,6 +166,31 @@ def null_session(folder: str, count: int, pairs: int) -> list[Pair]:
                 "images_per_second": count / seconds,
                 "loading_alone_images_per_second": count / alone,
                 "of_loading_alone": alone / seconds,
+            }
+        )
+    return found
+
+
+def kept_scores(folder: str, count: int, pairs: int) -> list[Pair]:
+    """Figure e: what it costs to keep 150 of a model's scores; against the same run that keeps none, in turns."""
+    row = np.zeros(len(OF_A_MODEL), np.float32)
+    row[:: len(row) // KEPT][:KEPT] = np.linspace(FLOOR, 1.0, KEPT)
+    categories = ("General",) * len(OF_A_MODEL)
+    setup = Setup(Path(folder), count, PacedSession(PACED_BATCH, row=row), OF_A_MODEL, categories)
+    run(replace(setup, count=PACED_BATCH), RunConfig())  # warm
+    found = []
+    for pair in range(pairs):
+        spent: dict[bool, tuple[float, float]] = {}
+        for keeps in sorted((False, True), reverse=bool(pair % 2)):
+            cpu = time.process_time()
+            seconds, _ = run(replace(setup, floor=FLOOR if keeps else 0.0), RunConfig())
+            spent[keeps] = (time.process_time() - cpu, seconds)
+        found.append(
+            {
+                "cpu_of_without": spent[True][0] / spent[False][0],
+                "cpu_us_an_image": 1e6 * spent[True][0] / count,
+                "cpu_us_an_image_without": 1e6 * spent[False][0] / count,
+                "seconds_of_without": spent[True][1] / spent[False][1],
             }
         )
     return found

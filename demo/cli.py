@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from convert.cli import main as convert
 from demo.render import Truth, render
+from demo.review import ANSWERS, GUESSED, address, answer, post_guesses
 from demo.score import f1
 from service.cli import export_main as export
 
@@ -81,6 +82,7 @@ def _run_all(options: Options) -> int:
                 return 1
             tags = _stored(folder / "library.db", pictures)
             _report(summary, truth, tags, service)
+            _review(service, folder / "library.ledger.db", truth, tags)
             if options.keep:
                 _wait(service)
             else:
@@ -134,6 +136,19 @@ def _report(summary: Mapping[str, Any], truth: list[Truth], tags: dict[str, list
     print(f"  F1 of the tags  {score:.3f} against the truth, on {len(truth)} pictures the model never saw")
 
 
+def _review(service: "Running", state: Path, truth: list[Truth], tags: dict[str, list[str]]) -> None:
+    true = {picture.path: picture.tags for picture in truth if not picture.broken}
+    guessed = post_guesses(service, state, tags)
+    if len(guessed) < ANSWERS:  # so few pictures were rendered
+        return
+    moved = answer(service, guessed, true)
+    print(
+        f"  review          {ANSWERS} answers move the threshold of {GUESSED} from {moved.before} to {moved.after}",
+        end="",
+    )
+    print(f" ({moved.low} to {moved.high}): F1 {moved.f1_before:.2f} -> {moved.f1_after:.2f}")
+
+
 def _found(service: "Running", name: str) -> list[int]:
     """The pictures that a search on the service's page finds."""
     query = urlencode({"q": name, "limit": 200})
@@ -142,7 +157,8 @@ def _found(service: "Running", name: str) -> list[int]:
 
 
 def _wait(service: "Running") -> None:
-    print(f"\nthe page stays open at {service.url} until Ctrl-C", flush=True)
+    print(f"\nthe page stays open at {service.url} until Ctrl-C")
+    print(f"twenty keys Y (a hat) and N (none) move a threshold at {address(service)}", flush=True)
     try:
         while True:
             time.sleep(3600)

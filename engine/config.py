@@ -29,6 +29,20 @@ def parse_size(text: str | int) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
+def parse_range(text: str | int) -> tuple[int, int]:
+    """The least and the most from `4` or `2,8`; raises `ValueError`."""
+    match = re.fullmatch(r"\s*(\d+)\s*(?:,\s*(\d+)\s*)?", str(text))
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= least <= most:
+        raise ValueError(f"{text!r} is no number of sessions: write for example 4, or 2,8 for the least and the most")
+    return least, most
+
+
+def _range(text: str | int) -> str:
+    return ",".join(map(str, parse_range(text)))
+
+
+Range = Annotated[str, BeforeValidator(_range)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Threshold = Annotated[str, BeforeValidator(normal)]
 
@@ -51,9 +65,10 @@ class RunConfig(BaseModel):
     )
     library: Path | None = Field(None, description="A folder of pictures: brings the embedded media service along.")
     db: Path | None = Field(None, description="The database of --library. Default: the user's data folder.")
-    state: Path | None = Field(None, description="The ledger file; on a local disk. Default: the user's data folder.")
+    state: Path | None = Field(None, description="The ledger, on a local disk. Default: the user's data folder.")
     segment_start: int = Field(0, ge=0, description="The first media id to take: where the original script stopped.")
     threshold: Threshold | None = Field(None, description="Least score of tags: 0.4,character=0.7. Default: as before.")
+    threshold_file: Path | None = Field(None, description="Least scores of single tags: CSV, tag,threshold.")
     limit: int | None = Field(None, ge=1, description="Stop after so many media.")
     dry_run: bool = Field(False, description="Tag, but post nothing and keep no state.")
     retry_failed: bool = Field(False, description="Try media again that failed or were rejected before.")
@@ -68,7 +83,9 @@ class RunConfig(BaseModel):
     segment_size: int = Field(100, ge=1, le=10_000, description="Media a segment, as the original asked for.")
     connections: int = Field(4, ge=1, le=64, description="Requests under way at once; old services dislike more.")
     timeout: float = Field(60.0, gt=0, description="Seconds after which a request has no answer.")
-    chunk_records: int = Field(500, ge=1, description="Records a bulk request at most: the contract's limit.")
+    chunk_records: int | None = Field(
+        None, ge=1, description="Records a bulk request at most. Default: the contract's 500; with --library 5,000."
+    )
     chunk_bytes: Size = Field(256 * 1024, description="Bytes a bulk request at most: the contract's limit.")
     ok_codes: tuple[str, ...] = Field(("0", "200"), description="Values of `code` in an answer that mean yes.")
     give_up_after: float | None = Field(
@@ -106,7 +123,16 @@ class RunConfig(BaseModel):
         None, description="CUDA: let cuDNN take a large workspace. Default: where 4 GB are to be had."
     )
 
+    keep_scores: float = Field(
+        0.05, ge=0, le=1, description="Keep scores from here up, so that thresholds can change later; 0 keeps none."
+    )
     vectors: bool = Field(True, description="Keep what finds similar pictures, if the model gives it.")
+
+    # Several machines.
+    ray: str | None = Field(None, description="Work on a Ray cluster: HOST:6379, auto or local.")
+    ray_actors: Range | None = Field(
+        None, description="Sessions in the cluster: 4, or 2,8 for least and most. Default: one a GPU, else one a node."
+    )
 
     # What is shown.
     log_file: Path | None = Field(
@@ -129,7 +155,7 @@ GROUPS = {
 RARE = {
     "moved", "ca_file", "segment_size", "connections", "timeout", "chunk_records", "chunk_bytes", "ok_codes",
     "outbox_limit", "read_ahead", "read_timeout", "max_file_size", "max_pixels", "intra_op_threads", "submitters",
-    "workspace", "vectors",
+    "workspace", "keep_scores", "vectors", "ray_actors",
 }  # fmt: skip
 """Settings that few ever touch: the help of a command that takes all settings only names them."""
 

@@ -3,13 +3,18 @@
 The media service must stay the same too, because a ledger's media ids are those of one service.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from engine.errors import ConfigError, LedgerError
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import damaged
 from engine.model.folder import Model, Precision
+from engine.thresholds import parse_table, read_table, table_text
 
+TABLE = "tag thresholds"
+"""The name of the thresholds of single tags in a ledger."""
 LIBRARY = "library "
 """How the name of an embedded library's database begins; its identity follows, which no move changes."""
 
@@ -20,16 +25,33 @@ class Fixed(NamedTuple):
     Attributes:
         precision: of the model.
         threshold: which scores count, for all of the model's categories, as `engine.thresholds` reads it.
+        table: the thresholds of single tags, as `engine.thresholds.table_text` writes them.
     """
 
     precision: Precision
     threshold: str
+    table: str = ""
 
 
-def choose(ledger: Ledger, model: Model, precision: str | None, threshold: str | None) -> Fixed:
+def choose(
+    ledger: Ledger, model: Model, precision: str | None, threshold: str | None, table: Path | None = None
+) -> Fixed:
     """The settings that the user asks for. Where that is None they come from the ledger, or else from the defaults."""
     recorded = ledger.meta("precision"), ledger.meta("threshold")
-    return Fixed(model.precision(precision or recorded[0]), _threshold(ledger, model, threshold, recorded[1]))
+    return Fixed(
+        model.precision(precision or recorded[0]),
+        _threshold(ledger, model, threshold, recorded[1]),
+        table_text(read_table(table)) if table else _recorded_table(ledger, model.tags),
+    )
+
+
+def _recorded_table(ledger: Ledger, tags: Sequence[str]) -> str:
+    """The ledger's thresholds of single tags; none where they are of another model's tags."""
+    text = ledger.meta(TABLE) or ""
+    try:
+        return text if parse_table(text).keys() <= set(tags) else ""
+    except (ValueError, AttributeError):
+        raise damaged(ledger.path, f"{text!r} are no thresholds of tags") from None
 
 
 def _threshold(ledger: Ledger, model: Model, given: str | None, recorded: str | None) -> str:
@@ -58,6 +80,7 @@ def fingerprint(model: Model, fixed: Fixed) -> dict[str, str]:
         "precision": fixed.precision.name,
         "preprocessing": f"{shape.kind} {shape.height}x{shape.width}{rows}{changes}",
         "threshold": fixed.threshold,
+        TABLE: fixed.table,
     }
 
 
@@ -100,4 +123,4 @@ def hold_service(ledger: Ledger, service: str, *, moved: bool, formerly: str | N
 
 
 def _short(text: str) -> str:
-    return text if len(text) < 40 else text[:12] + "…"
+    return text[:12] + "…" if len(text) >= 40 else text or "none"

@@ -30,7 +30,7 @@ from engine.report.time_left import Standing
 from engine.sink import Sink
 from engine.stages.batch import Batcher
 from engine.stages.failure_budget import FailureBudget
-from engine.stages.infer import Inference, Scored
+from engine.stages.infer import Inference, Recorder, Scored
 from engine.stages.load import Loader
 from engine.stages.readers import FIRST, MOST
 from engine.stages.source import Admission, Catalogue, Source
@@ -43,6 +43,24 @@ class Books(Admission, OutcomeStore, Protocol):
     """What knows which media are to be tagged and keeps how each ended: the ledger, or the printer of `engine tag`."""
 
 
+class Cluster(Protocol):
+    """Machines that do what lies between `todo` and `scored`: read, decode, fit, and the session.
+
+    Attributes:
+        ahead: how many media shall wait in `todo`.
+        meters: where the time goes there, in the order of the flow.
+    """
+
+    ahead: int
+    meters: list[Meter]
+
+    def stage(
+        self, todo: Channel[Ticket], scored: Channel[Scored], in_flight: InFlight, storage: Storage, stop: Stop
+    ) -> Stage:
+        """The stage that hands media out to the machines, and their scores on; at its end it closes `scored`."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a pipeline is made of.
@@ -50,17 +68,22 @@ class Parts:
     Attributes:
         select: of a picture's scores, the tags that count; made by `family.selection`.
         sinks: where results go; without any, a tagged medium is done.
+        on_change: takes what the catalogue is to call, from any thread, when it has changed.
         features: how many numbers of a picture's vector follow its scores in what the session gives; 0: none.
+        session: None with a cluster, which has sessions of its own.
+        cluster: other machines that read, decode and score in place of this one.
     """
 
     catalogue: Catalogue
     storage: Storage
     family: Family
-    session: Session
+    session: Session | None
     select: Select
     books: Books
     sinks: Sequence[Sink] = ()
     features: int = 0
+    on_change: Callable[[Callable[[], None]], None] = lambda _: None
+    cluster: Cluster | None = None
 
 
 class Pipeline:
@@ -80,8 +103,6 @@ class Pipeline:
         self._sinks, self._stop, self._waits = parts.sinks, stop, waits
         for sink in parts.sinks:
             sink.meter.of_sink = True
-        shape, rows = parts.family.preprocessing, parts.session.batch_size
-
         self.in_flight = in_flight = InFlight(
             store=parts.books,
             budget=FailureBudget(config.max_failures, shares=not config.retry_failed),
@@ -90,16 +111,8 @@ class Pipeline:
             taken=in_outbox,
         )
         self.tally = in_flight.tally
-        todo: Channel[Ticket] = Channel(4 * rows + (config.read_threads or MOST), stop)
-        batcher = Batcher(
-            rows,
-            shape,
-            in_flight,
-            stop,
-            buffers=2 + config.submitters,
-            partial_wait_s=waits.partial_batch,
-            slow_read_s=waits.slow_read,
-        )
+        ahead = parts.cluster.ahead if parts.cluster else 4 * _session(parts).batch_size
+        todo: Channel[Ticket] = Channel(ahead + (config.read_threads or MOST), stop)
         scored: Channel[Scored] = Channel(4, stop)
 
         self.source = source = Source(
@@ -112,10 +125,48 @@ class Pipeline:
             waits=waits,
             stop=stop,
             say=say,
+            on_change=parts.on_change,
+        )
+        recorder = Recorder(parts.select, parts.sinks, in_flight, scored, features=parts.features)
+
+        self._looks: list[Callable[[], None]] = []
+        self._checks: list[Callable[[], None]] = [in_flight.check]
+        if parts.cluster:
+            between = [parts.cluster.stage(todo, scored, in_flight, parts.storage, stop)]
+            meters = list(parts.cluster.meters)
+        else:
+            between = self._on_this_machine(parts, config, todo, scored, say)
+            meters = [stage.meter for stage in between]
+        self._stages = [
+            Stage(source.meter, 1, source.run, stop, at_end=source.close),
+            *between,
+            Stage(recorder.recording, 1, recorder.record, stop),
+        ]
+        self.meters = [source.meter, *meters, recorder.recording, *(sink.meter for sink in parts.sinks)]
+        """One for each stage and sink, in the order of the flow."""
+
+    def _on_this_machine(
+        self,
+        parts: Parts,
+        config: RunConfig,
+        todo: Channel[Ticket],
+        scored: Channel[Scored],
+        say: Callable[[str], None],
+    ) -> list[Stage]:
+        """What lies between the source and the recorder: read, decode and fit, the batcher, the session."""
+        session, stop, waits = _session(parts), self._stop, self._waits
+        batcher = Batcher(
+            session.batch_size,
+            parts.family.preprocessing,
+            self.in_flight,
+            stop,
+            buffers=2 + config.submitters,
+            partial_wait_s=waits.partial_batch,
+            slow_read_s=waits.slow_read,
         )
         # A storage's client that keeps the time itself comes first: it can say more than that there was no answer.
         usual_readers = config.read_threads or FIRST
-        self._loader = loader = Loader(
+        loader = Loader(
             storage=parts.storage,
             family=parts.family,
             todo=todo,
@@ -129,30 +180,15 @@ class Pipeline:
             waits=waits,
             hashes=parts.features > 0,
         )
-        inference = Inference(
-            session=parts.session,
-            select=parts.select,
-            sinks=parts.sinks,
-            in_flight=in_flight,
-            batcher=batcher,
-            scored=scored,
-            stop=stop,
-            features=parts.features,
-        )
-
-        self._reading = Stage(loader.reading, loader.most, loader.read, stop, at_end=loader.loaded.close)
-        self._stages = [
-            Stage(source.meter, 1, source.run, stop, at_end=source.close),
-            self._reading,
+        inference = Inference(session, batcher, scored, stop)
+        reading = Stage(loader.reading, loader.most, loader.read, stop, at_end=loader.loaded.close)
+        self._looks.append(loader.adapt)
+        self._checks.insert(0, lambda: loader.give_up(replace=reading.replace))  # reads that hang
+        return [
+            reading,
             Stage(loader.decoding, config.decode_threads or cores(), loader.decode, stop),
             Stage(inference.inferring, config.submitters, inference.infer, stop, at_end=scored.close),
-            Stage(inference.recording, 1, inference.record, stop),
         ]
-
-    @property
-    def meters(self) -> list[Meter]:
-        """One for each stage and sink, in the order of the flow."""
-        return [stage.meter for stage in self._stages] + [sink.meter for sink in self._sinks]
 
     def standing(self) -> Standing:
         """How far the run is."""
@@ -178,7 +214,8 @@ class Pipeline:
         ended = False
         while not ended:
             ended = all(part.join(self._waits.tick) for part in parts)
-            self._loader.adapt()
+            for look in self._looks:
+                look()
             for meter in self.meters:
                 meter.look()
             tick()
@@ -195,5 +232,11 @@ class Pipeline:
 
     def _check(self) -> None:
         """What only a look from outside can see: reads that hang, and media that a stage forgot."""
-        self._loader.give_up(replace=self._reading.replace)
-        self.in_flight.check()
+        for check in self._checks:
+            check()
+
+
+def _session(parts: Parts) -> Session:
+    if parts.session is None:
+        raise TypeError("a pipeline needs a session, or a cluster")
+    return parts.session

@@ -8,7 +8,6 @@ and one that comes alone waits for nobody.
 
 import io
 import os
-import queue
 import threading
 import weakref
 from collections import deque
@@ -28,9 +27,9 @@ from engine.errors import ConfigError, MediumError, ModelError, Undecodable, Unr
 from engine.families import family_of
 from engine.flow.channels import Stop, WeightedSemaphore
 from engine.machine import cores
+from engine.model.batches import Batches
 from engine.model.folder import open_model
 from engine.model.open import open_session, session_config
-from engine.model.session import Session
 from engine.types import Rgb, Row, Scores, TagScore
 from engine.vectors.hash import picture_hash
 
@@ -49,12 +48,14 @@ class Look(NamedTuple):
         scores: float32 [tags], of all the model's tags.
         features: float32 [features], the vector by which alike pictures are found; None from a tagger without.
         hash: of what the picture looks like, see `engine.vectors.hash`.
+        model: SHA-256 of the model, for vectors of two models cannot be compared.
     """
 
     tags: Tags
     scores: Scores
     features: Scores | None
     hash: int
+    model: str
 
 
 Threshold = float | str | Mapping[str, float | str]
@@ -148,7 +149,8 @@ class Tagger:
         row, its_hash = self._row(picture, hashed=True)
         found = self._batches.submit(row).result()
         scores = self._scores(found)
-        return Look(self._select(scores), scores, found[-self._features :] if self._features else None, its_hash)
+        features = found[-self._features :] if self._features else None
+        return Look(self._select(scores), scores, features, its_hash, self.model.sha256)
 
     def tag_many(self, pictures: Iterable[Picture]) -> Iterator[Tags | MediumError]:
         """The tags of each picture, in the order of the pictures; some are read and decoded ahead.
@@ -264,70 +266,6 @@ class _Share:
     def __exit__(self, *_: object) -> None:
         self._budget.release(self._amount)
         self._decoding.release()
-
-
-_Waiting = tuple[Row, "Future[Scores]"]
-
-
-class Batches:
-    """One thread that runs a session on what waits for it, up to a batch at once."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name="tagger", daemon=True)
-        self._thread.start()
-
-    def submit(self, row: Row) -> "Future[Scores]":
-        """The scores, float32 [tags], of a row [height, width, 3], when they are there. Raises `RuntimeError`."""
-        future: Future[Scores] = Future()
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the tagger is closed")
-            self._waiting.put((row, future))
-        return future
-
-    def close(self) -> None:
-        """Run what waits, then end the thread."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._waiting.put(None)
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _work(self) -> None:
-        while self._run_next():
-            pass
-
-    def _run_next(self) -> bool:
-        """Wait for one row, and run it with those that wait behind it; False at the end."""
-        batch: list[_Waiting] = []
-        item = self._waiting.get()
-        while item is not None:
-            batch.append(item)
-            if len(batch) == self._session.batch_size:
-                break
-            try:
-                item = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-        self._run(batch)
-        return item is not None
-
-    def _run(self, batch: list[_Waiting]) -> None:
-        if not batch:
-            return
-        try:
-            scores = self._session.run(np.stack([row for row, _ in batch]))
-        except BaseException as error:  # whoever waits must hear of it, and the thread goes on for those that come
-            for _, future in batch:
-                future.set_exception(error)
-            return
-        for (_, future), of_picture in zip(batch, scores, strict=True):
-            future.set_result(of_picture)
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:

@@ -5,9 +5,14 @@
 rating=best,general=top30      the highest score alone; the 30 highest
 """
 
+import csv
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ConfigError
 
 ALL = ""
 """Stands for every category that is not named, in rules that are read from text."""
@@ -81,6 +86,46 @@ def resolve(given: Rules, defaults: Rules, categories: Iterable[str]) -> dict[st
     return {
         name: given.get(name, for_all if for_all and rule.least is not None else rule) for name, rule in usual.items()
     }
+
+
+def read_table(path: Path) -> dict[str, float]:
+    """The least scores of single tags, from a CSV file with a row `tag,threshold` each; a first row may be a heading.
+
+    Raises `ConfigError`, which names the line.
+    """
+    table: dict[str, float] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            for row in rows:
+                where = f"line {rows.line_num} of {path}"
+                if not row or (not table and len(row) > 1 and row[1].strip().casefold() == "threshold"):
+                    continue
+                if len(row) < 2:
+                    raise ConfigError(f"{where} is no row tag,threshold: {','.join(row)[:80]!r}")
+                tag, text = row[0].strip(), row[1].strip()
+                if tag in table:
+                    raise ConfigError(f"{where} names the tag {tag} again: leave one of its rows")
+                try:
+                    table[tag] = _rule(text, text).least or 0.0
+                except ValueError:
+                    table[tag] = 0.0
+                if not table[tag]:
+                    raise ConfigError(f"{where} gives {tag} the threshold {text!r}: write a score above 0 to 1, as 0.5")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"the table of thresholds {path} cannot be read: {why}") from None
+    return table
+
+
+def table_text(table: Mapping[str, float]) -> str:
+    """A table in its usual form, so that the same rows in another order are the same; empty for none."""
+    return json.dumps(dict(sorted(table.items())), ensure_ascii=False) if table else ""
+
+
+def parse_table(text: str) -> dict[str, float]:
+    """What `table_text` wrote. Raises `ValueError`."""
+    return {str(tag): float(least) for tag, least in json.loads(text).items()} if text else {}
 
 
 def _rule(text: str, whole: str | float) -> Rule:

@@ -7,10 +7,13 @@ from fastapi import FastAPI
 
 from service.api import answer_errors_in_sentences, media_api
 from service.catalogue import Catalogue
+from service.copies import Copies
 from service.dictionary import Dictionary
 from service.edits import edits, page_edits
 from service.guard import Access, Guard
 from service.pages import pages
+from service.review.review import Review
+from service.review_calls import page_review, review_calls
 from service.search.find import Search
 from service.search_calls import search_calls
 from service.similar import Similar
@@ -26,7 +29,9 @@ def build_app(
     catalogue: Catalogue,
     store: Store,
     verdicts: Verdicts,
+    review: Review,
     similar: Similar,
+    copies: Copies,
     dictionary: Dictionary,
     thumbnails: Thumbnails,
     *,
@@ -43,6 +48,8 @@ def build_app(
     app.include_router(media_api(catalogue, store))
     app.include_router(edits(verdicts, search))
     app.include_router(page_edits(verdicts, search))
+    app.include_router(review_calls(review, copies))
+    app.include_router(page_review(review, copies))
     app.include_router(search_calls(search))
     app.include_router(tag_calls(dictionary))
     app.include_router(tagging(tagger, categories, similar, catalogue))

@@ -1,22 +1,28 @@
-"""The catalogue: the pictures in a library folder. Each has an id that never changes and is never given again."""
+"""The catalogue: the pictures in a library folder. Each has an id that never changes and is never given again.
 
+A picture that is moved within the folder keeps its id (`moves`), and with it all that was said of it.
+"""
+
+import hashlib
 import logging
 import math
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.pictures.sniff import CONTENT_TYPES
-from service.database import Database, library, media, touch
+from service.database import Database, library, media, touch, verdict
 from service.errors import ServiceError
+from service.moves import Content, File, Known, Move, moves
 
 SETTLE_SECONDS = 2.0
 """A new file that changed less than this ago may not be complete yet: a rescan leaves it for the next one."""
@@ -30,9 +36,23 @@ _ASKED_AT_ONCE = 16
 """On a network share each question is a round trip, and the answers come as fast as there are questions under way."""
 
 _PATHS_AT_ONCE = 10_000  # SQLite limits the variables of a statement
+_TRIES = 10
+_NOWHERE = ".moved"
+"""The folder of the paths of pictures whose path was taken by another one: hidden, so no file in it is ever listed."""
 
-_turn = update(media).where(media.c.path == bindparam("of")).values(present=bindparam("now"))
-_renew = update(media).where(media.c.path == bindparam("of")).values(size=bindparam("s"), changed=bindparam("c"))
+_turn = update(media).where(media.c.id == bindparam("of")).values(present=bindparam("now"))
+_place = (
+    update(media)
+    .where(media.c.id == bindparam("of"))
+    .values(
+        path=bindparam("to"),
+        present=bindparam("now"),
+        size=bindparam("s"),
+        changed=bindparam("c"),
+        content=bindparam("digest"),
+    )
+)
+_judged = exists().where(verdict.c.media_id == media.c.id)
 _log = logging.getLogger(__name__)
 
 
@@ -49,11 +69,19 @@ class Listed(NamedTuple):
     version: str
 
 
-class _File(NamedTuple):
-    """Size in bytes and modification time in ns of a file; None where it was not asked yet."""
+@dataclass
+class _Changes:
+    """What a look at the folder is to change in the table.
 
-    size: int | None
-    changed: int | None
+    Attributes:
+        new: the files of pictures that were not known, by path.
+        turned: (id, whether it is there now) of those that vanished or came back.
+        moved: to where, and how the file is now; also of files that were replaced in their place.
+    """
+
+    new: dict[str, File] = field(default_factory=dict)
+    turned: list[tuple[int, bool]] = field(default_factory=list)
+    moved: list[Move] = field(default_factory=list)
 
 
 class Catalogue:
@@ -66,6 +94,9 @@ class Catalogue:
         self._database = database
         self._clock = clock
         self._look_due = -math.inf
+        self._unread: set[tuple[int, File]] = set()  # files whose content could not be read
+        self.unsettled = False  # whether the last scan left files for the next one
+        self.changes = 0  # scans that changed the table
 
     @staticmethod
     def check(library: Path) -> None:
@@ -75,11 +106,13 @@ class Catalogue:
         if not library.is_dir():
             raise ServiceError(f"the library {library} is a file: give the folder that holds the pictures")
 
-    def scan(self, settle_seconds: float = 0.0) -> int:
-        """Brings the table up to date: new files get new ids, vanished, returned and replaced ones are marked so.
+    def scan(self, settle_seconds: float = 0.0, look_at: Collection[str] = ()) -> int:
+        """Brings the table up to date: new files get new ids, moved ones keep theirs, and those that vanished, came
+        back or were replaced are marked so.
 
         Returns the number of pictures present. Files that changed less than `settle_seconds` ago stay as they were.
-        Known files are asked whether they were replaced at the first scan, and then as often as `_LOOKS` allows.
+        Known files are asked whether they were replaced at the first scan, and then as often as `_LOOKS` allows; those
+        at the paths `look_at` at any scan.
         Raises ServiceError, and changes nothing, if a network share is away: the folder cannot be listed, or it is the
         empty one that a share is mounted on, though pictures were known.
         """
@@ -87,21 +120,58 @@ class Catalogue:
             found = dict(_pictures(self.root))
         except OSError as error:
             raise ServiceError(f"the library folder {self.root} cannot be read: {error.strerror}") from error
-        with self._database.reading() as connection:
-            rows = connection.execute(select(media.c.path, media.c.present, media.c.size, media.c.changed)).all()
-        known = {row.path: _File(row.size, row.changed) for row in rows}
-        present = {row.path for row in rows if row.present}
+        known = self._known()
+        present = sum(one.present for one in known)
         if not found and present and _is_empty(self.root):
             raise ServiceError(
-                f"the library folder {self.root} is empty, but {len(present)} pictures were in it: is its "
+                f"the library folder {self.root} is empty, but {present} pictures were in it: is its "
                 "share mounted? If they were deleted on purpose, put any file into the folder"
             )
-        files = self._ask(found, known)
+        files = self._ask(found, known, look_at)
+        self.unsettled = False
         if settle_seconds:
             newest = time.time_ns() - int(settle_seconds * 1e9)
-            files = {path: file for path, file in files.items() if file.changed is None or file.changed <= newest}
-        self._write(present, found.keys() & known.keys(), known, files)
-        return self.count()
+            settled = {path: file for path, file in files.items() if file.changed is None or file.changed <= newest}
+            self.unsettled, files = len(settled) < len(files), settled
+        read: dict[tuple[str, File], bytes | None] = {}
+
+        def content(path: str, file: File) -> bytes | None:
+            if (path, file) not in read:
+                read[path, file] = _content(self.root / path)
+            return read[path, file]
+
+        # Another process may look at the same folder: what follows from rows that it changed meanwhile is not written.
+        for _ in range(_TRIES):
+            if self._write(known, _changes(known, found.keys(), files, content)):
+                return self.count()
+            known = self._known()
+        raise ServiceError(f"another process keeps changing the database {self._database.path}: look again later")
+
+    def read_contents(self, until: float) -> int:
+        """Reads the files of pictures of which a person said anything, to know them when they are moved.
+
+        Returns how many of them were read. `until`: when it is to end, by the clock.
+        """
+        wanted = select(media.c.id, media.c.path, media.c.size, media.c.changed)
+        wanted = wanted.where(media.c.present, media.c.content.is_(None), media.c.size.is_not(None), _judged)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted.order_by(media.c.id)).all()
+        count = 0
+        for row in rows:
+            state = File(row.size, row.changed)
+            if self._clock() >= until:
+                break
+            if (row.id, state) in self._unread:
+                continue
+            digest = _content(self.root / row.path, state)
+            if digest is None:
+                self._unread.add((row.id, state))
+                continue
+            same = (media.c.id == row.id, media.c.path == row.path, media.c.size == row.size)
+            with self._database.writing() as connection:
+                connection.execute(update(media).where(*same, media.c.changed == row.changed).values(content=digest))
+            count += 1
+        return count
 
     def tag_again(self, media_id: int) -> bool:
         """Gives a picture another version, so that the engine tags it once more; False if it is not there."""
@@ -142,37 +212,102 @@ class Catalogue:
             return None
         return file if file.is_relative_to(self.root) and file.is_file() else None
 
-    def _ask(self, found: dict[str, os.DirEntry[str]], known: dict[str, _File]) -> dict[str, _File]:
-        """The states of the new files, and of all if it is time for that."""
+    def _known(self, connection: Connection | None = None) -> list[Known]:
+        if connection is None:
+            with self._database.reading() as reading:
+                return self._known(reading)
+        rows = select(
+            media.c.id, media.c.path, media.c.present, media.c.size, media.c.changed, media.c.content, _judged
+        )
+        return [
+            Known(number, path, present, File(size, changed), content, judged)
+            for number, path, present, size, changed, content, judged in connection.execute(rows.order_by(media.c.id))
+        ]
+
+    def _ask(
+        self, found: dict[str, os.DirEntry[str]], known: Sequence[Known], look_at: Collection[str]
+    ) -> dict[str, File]:
+        """The states of the files at new paths and at those of `look_at`, and of all if it is time for that."""
         began = self._clock()
         if began < self._look_due:
-            return _files({path: entry for path, entry in found.items() if path not in known})
+            unchanged = {one.path for one in known if one.present}.difference(look_at)
+            return _files({path: entry for path, entry in found.items() if path not in unchanged})
         files = _files(found)
         ended = self._clock()
         self._look_due = ended + (ended - began) / _LOOKS
         return files
 
-    def _write(self, present: set[str], there: set[str], known: dict[str, _File], files: dict[str, _File]) -> None:
-        """`present` were there before, `there` are so now; of `files` the state was asked."""
-        new = [{"path": path, "present": True, **files[path]._asdict()} for path in sorted(files.keys() - known.keys())]
-        turned = [{"of": path, "now": path in there} for path in known if (path in present) != (path in there)]
-        replaced = [
-            {"of": path, "s": file.size, "c": file.changed}
-            for path, file in files.items()
-            if path in known and known[path] != file
-        ]
+    def _write(self, known: Sequence[Known], changes: _Changes) -> bool:
+        """False, and nothing is written, if the table is not any more as it was known."""
         root = str(self.root)
         with self._database.writing() as connection:
-            if new:
-                connection.execute(insert(media).on_conflict_do_nothing(), new)
-            if turned:
-                connection.execute(_turn, turned)
-            if replaced:
-                connection.execute(_renew, replaced)
+            if (changes.new or changes.turned or changes.moved) and self._known(connection) != known:
+                return False
+            touched = [number for number, _ in changes.turned]
+            if changes.turned:
+                connection.execute(_turn, [{"of": number, "now": now} for number, now in changes.turned])
+            touched += _move(connection, known, changes.moved)
+            if changes.new:
+                rows = [{"path": path, "present": True, **file._asdict()} for path, file in sorted(changes.new.items())]
+                connection.execute(insert(media), rows)
+                touched += _ids(connection, list(changes.new))
             connection.execute(update(library).where(library.c.root.is_distinct_from(root)).values(root=root))
-            changed = [row["path"] for row in new] + [row["of"] for row in turned]
-            if changed:
-                touch(connection, _ids(connection, changed))
+            if touched:
+                touch(connection, touched)
+        self.changes += bool(changes.new or changes.turned or changes.moved)
+        return True
+
+
+def _changes(known: Sequence[Known], there: Collection[str], files: Mapping[str, File], content: Content) -> _Changes:
+    moved = moves(known, there, files, content)
+    away = {move.known.id for move in moved} | {move.other.id for move in moved if move.other}
+    taken = {move.path for move in moved}
+    changes = _Changes(moved=moved)
+    staying = set()
+    for one in known:
+        if one.id in away or one.path in taken:
+            continue
+        staying.add(one.path)
+        if one.present != (one.path in there):
+            changes.turned.append((one.id, not one.present))
+        if one.path in files and files[one.path] != one.file:
+            moved.append(Move(one, one.path, files[one.path], None))  # another file in its place
+    changes.new = {path: file for path, file in files.items() if path not in staying and path not in taken}
+    return changes
+
+
+def _move(connection: Connection, known: Sequence[Known], moved: Sequence[Move]) -> list[int]:
+    """Writes moves; the ids of the pictures that it concerns. No two pictures may have one path at any moment."""
+    going = [move for move in moved if move.path != move.known.path]
+    ids = {move.known.id for move in going}
+    others = {move.other.id: move.known.path for move in going if move.other}
+    to = {move.path for move in going}
+    displaced = [one for one in known if one.path in to and one.id not in ids]
+    parked = [one for one in known if one.id in ids] + displaced
+    rows = [_placed(one, f"{_NOWHERE}/{one.id}") for one in parked]
+    rows += [_placed(move.known, move.path, move) for move in moved]
+    rows += [_placed(one, others[one.id]) for one in displaced if one.id in others]
+    if rows:
+        connection.execute(_place, rows)
+    return [*ids, *(one.id for one in displaced), *(m.known.id for m in moved if not m.known.present)]
+
+
+def _placed(one: Known, path: str, by: Move | None = None) -> dict[str, object]:
+    """The row of a picture whose file is now at this path, or, without a move, was there."""
+    file, content = (one.file, one.content) if by is None else (by.file, by.content)
+    return {"of": one.id, "to": path, "now": by is not None, "s": file.size, "c": file.changed, "digest": content}
+
+
+def _content(path: Path, state: File | None = None) -> bytes | None:
+    """The SHA-256 of a file; None if it cannot be read, or is not in this state while it is read."""
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+            status = os.fstat(stream.fileno())
+    except OSError as error:
+        _log.info("%r cannot be read to know it again: %s", str(path), error.strerror)
+        return None
+    return digest if state in (None, File(status.st_size, status.st_mtime_ns)) else None
 
 
 def _ids(connection: Connection, paths: Sequence[object]) -> list[int]:
@@ -188,7 +323,7 @@ def _is_empty(folder: Path) -> bool:
         return next(entries, None) is None
 
 
-def _files(entries: Mapping[str, os.DirEntry[str]]) -> dict[str, _File]:
+def _files(entries: Mapping[str, os.DirEntry[str]]) -> dict[str, File]:
     """The state of each file; those that vanished after they were listed are left out."""
     items = list(entries.items())
     parts = [items[i : i + 256] for i in range(0, len(items), 256)]
@@ -196,7 +331,7 @@ def _files(entries: Mapping[str, os.DirEntry[str]]) -> dict[str, _File]:
         return {path: file for part in pool.map(_part, parts) for path, file in part}
 
 
-def _part(items: list[tuple[str, os.DirEntry[str]]]) -> list[tuple[str, _File]]:
+def _part(items: list[tuple[str, os.DirEntry[str]]]) -> list[tuple[str, File]]:
     files = []
     for path, entry in items:
         try:
@@ -204,7 +339,7 @@ def _part(items: list[tuple[str, os.DirEntry[str]]]) -> list[tuple[str, _File]]:
         except OSError as error:
             _log.info("%r is passed over: %s", entry.path, error.strerror)
         else:
-            files.append((path, _File(status.st_size, status.st_mtime_ns)))
+            files.append((path, File(status.st_size, status.st_mtime_ns)))
     return files
 
 

@@ -43,7 +43,7 @@ from engine.files import make_private
 from service.errors import ServiceError
 from service.opinions import pack
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -55,6 +55,7 @@ media = Table(
     Column("present", Boolean, nullable=False),  # false: the file has vanished; its id and tags are kept
     Column("size", Integer),  # bytes, of the file as it was last seen; null: not since this was kept
     Column("changed", Integer),  # its modification time, ns
+    Column("content", LargeBinary),  # its SHA-256, by which it is known again when it is moved; null: it was not read
     Column("requests", Integer, nullable=False, server_default="0"),  # how often somebody asked to tag it again
     Column("revision", Integer, nullable=False, server_default="0"),  # of the library, when this was last changed
     sqlite_autoincrement=True,  # an id is never given twice
@@ -98,6 +99,8 @@ edit = Table(  # the journal: what people decided, a row each time
     Column("who", Text, nullable=False),
     Column("what", Text, nullable=False),  # a sentence
     Column("undoes", ForeignKey("edit.id"), unique=True),  # the edit that this one takes back
+    # Whether its pictures were chosen for what a model scored, and nothing else: then they stand for the others.
+    Column("sampled", Boolean, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -168,6 +171,12 @@ def _blobs_for_rows(connection: Connection) -> None:
     connection.exec_driver_sql("DROP TABLE media_tag")
 
 
+def _sampled_edits(connection: Connection) -> None:
+    """From version 4; where an older one was brought up just now, the table was made with the column."""
+    if "sampled" not in {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(edit)")}:
+        connection.exec_driver_sql("ALTER TABLE edit ADD COLUMN sampled BOOLEAN NOT NULL DEFAULT 0")
+
+
 _MIGRATIONS: dict[int, tuple[str | Callable[[Connection], None], ...]] = {
     # From version 1.
     2: (
@@ -186,6 +195,8 @@ _MIGRATIONS: dict[int, tuple[str | Callable[[Connection], None], ...]] = {
         "ALTER TABLE library ADD COLUMN tags_revision INTEGER NOT NULL DEFAULT 0",
         _blobs_for_rows,
     ),
+    4: ("ALTER TABLE media ADD COLUMN content BLOB",),
+    5: (_sampled_edits,),
 }
 
 

@@ -1,9 +1,7 @@
 """The embedded media API as a context manager, used by `engine serve` and `engine run --library`."""
 
-import logging
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +9,16 @@ from pathlib import Path
 from engine.errors import ModelError
 from engine.model.folder import open_model
 from service.app import build_app
-from service.catalogue import SETTLE_SECONDS, Catalogue
+from service.catalogue import Catalogue
+from service.copies import Copies
 from service.database import Database
 from service.dictionary import Dictionary, DictionaryError, beside
 from service.errors import ServiceError
 from service.guard import Access, is_loopback
 from service.libraries import database_of
 from service.names import DictionaryNames
+from service.rescan import Rescan
+from service.review.review import Review
 from service.search.find import Search
 from service.server import bind, serving, urls
 from service.similar import Similar
@@ -25,8 +26,6 @@ from service.store import Store
 from service.tagging import PictureTagger
 from service.thumbs import Thumbnails
 from service.verdicts import Verdicts
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Running:
         token: what the calls want as Bearer; never shown.
         identity: the library's, which stays when the folder or the database is renamed.
         pictures: how many pictures the library held at the start.
+        on_change: takes what is to be called, by another thread, when pictures came, changed, were moved or vanished.
     """
 
     url: str
@@ -51,6 +51,7 @@ class Running:
     db: Path
     identity: str
     pictures: int
+    on_change: Callable[[Callable[[], None]], None] = field(repr=False)
 
 
 @contextmanager
@@ -78,7 +79,8 @@ def embedded(
         password: what opens the page, beside the token, where it is not bound to loopback.
         model: a model folder, which tells the tags' categories.
         tagger: what tags the pictures that are sent to POST /tag, with that model; None refuses them.
-        rescan: seconds between two looks for new files; 0 never looks again.
+        rescan: seconds between two looks for new files, beside those at once where the system tells of changes; 0 never
+            looks again.
         access_log: log every request.
 
     Raises:
@@ -98,22 +100,26 @@ def embedded(
         pictures = catalogue.scan()
         store = Store(database, categories)
         search = Search(database, DictionaryNames(dictionary), similar.neighbours)
+        verdicts = Verdicts(database, store)
         app = build_app(
             search,
             catalogue,
             store,
-            Verdicts(database, store),
+            verdicts,
+            Review(database, search, verdicts, similar),
             similar,
+            Copies(database, search.index, similar),
             dictionary,
             thumbnails,
             access=access,
             tagger=tagger,
             categories=categories or {},
         )
+        looks = Rescan(catalogue, rescan)
         with (
             bind(host, port) as listening,
             serving(app, listening, access_log=access_log),
-            _rescanning(catalogue, rescan),
+            looks.looking(),
         ):
             url, *others = urls(listening)
             yield Running(
@@ -127,6 +133,7 @@ def embedded(
                 db=database.path,
                 identity=database.identity,
                 pictures=pictures,
+                on_change=looks.on_change,
             )
 
 
@@ -144,27 +151,3 @@ def _categories(model: Path) -> dict[str, str]:
         return open_model(model).category_by_tag
     except ModelError as error:
         raise ServiceError(str(error)) from error
-
-
-@contextmanager
-def _rescanning(catalogue: Catalogue, seconds: float) -> Iterator[None]:
-    """Looks for new and vanished files every so many `seconds` while the block runs; 0 never does."""
-    ending = threading.Event()
-
-    def rescan() -> None:
-        while not ending.wait(seconds):
-            try:
-                catalogue.scan(SETTLE_SECONDS)
-            except Exception as error:  # the next scan may succeed
-                _log.warning("looking for new pictures failed: %s", error)
-
-    if seconds <= 0:
-        yield
-        return
-    thread = threading.Thread(target=rescan, name="rescan", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join(timeout=5)  # a scan that hangs on a network share must not keep the service from ending

@@ -15,7 +15,7 @@ from service.catalogue import Catalogue
 from service.database import Database, media, tag
 from service.errors import ServiceError
 from service.formats import Order
-from service.search.said import tags_of
+from service.search.said import TagOfPicture, tags_of
 
 _CATEGORIES = {"Character": 0, "General": 1, "System": 3}
 _AT_ONCE = 500  # pictures whose tags are read together
@@ -26,7 +26,7 @@ class Selection:
     """Which of a picture's tags are written, and in what order.
 
     Attributes:
-        threshold: the lowest score.
+        threshold: the lowest score; what a person said stands whatever its score.
         categories: only these; all when empty.
         wording: what is left out, and in which words the others are written.
         ratings: whether `rating:safe` and the like are written.
@@ -46,9 +46,7 @@ class Selection:
         chosen = [
             one
             for one in tags
-            if one.score >= self.threshold
-            and (not self.categories or one.category in self.categories)
-            and (self.ratings or not one.is_rating)
+            if (not self.categories or one.category in self.categories) and (self.ratings or not one.is_rating)
         ]
         chosen = self.wording.of(chosen)[: self.maximum]
         if self.order is Order.NAME:
@@ -97,13 +95,20 @@ def tagged(database: Database, selection: Selection = Selection()) -> Iterator[T
             some = listed[first : first + _AT_ONCE]
             tags = tags_of(connection, [row.id for row in some])
             for media_id, path in some:
-                own = [
-                    Tag(one.key, 1.0 if one.score is None else one.score, one.category)
-                    for one in tags[media_id]
-                    if one.counts
-                ]
-                if own:
-                    yield path, selection.of(own)
+                if any(one.counts for one in tags[media_id]):
+                    yield path, selection.of(chosen(tags[media_id], selection.threshold))
+
+
+def chosen(tags: Sequence[TagOfPicture], threshold: float, *, verdicts_only: bool = False) -> list[Tag]:
+    """The tags that a picture has: those that a person gave, and those that models give with so much of a score.
+
+    `verdicts_only`: none that only models give.
+    """
+    return [
+        Tag(one.key, 1.0 if one.score is None else one.score, one.category)
+        for one in tags
+        if one.counts and (one.verdict or (not verdicts_only and one.score is not None and one.score >= threshold))
+    ]
 
 
 def write_jsonl(pictures: Iterator[Tagged], out: TextIO) -> int:

@@ -8,7 +8,10 @@ class Format(StrEnum):
 
     JSONL = "jsonl"  # {"path": ..., "tags": [{"tag": ..., "score": ...}]}
     CSV = "csv"  # path,tag,score
+    PARQUET = "parquet"  # scores alone
     TXT = "txt"  # tag, tag, tag: in a file beside each picture
+    DEEPDANBOORU = "deepdanbooru"  # a training set: see training
+    KOHYA = "kohya"  # another one
 
 
 class Order(StrEnum):

@@ -1,9 +1,12 @@
 """Which database belongs to a library's folder, and how it follows when the folder is moved."""
 
+import json
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from engine.errors import ConfigError
 from service.catalogue import Catalogue
 from service.database import default_path
 from service.errors import ServiceError
@@ -32,6 +35,19 @@ def database_of(folder: Path, db: Path | None = None) -> Path:
             f'`engine move "{former}" "{folder}"` takes its tags along; to begin anew, name a database with --db'
         )
     return path
+
+
+def present(database: Path, media_ids: Iterable[int]) -> dict[int, str]:
+    """The paths of those of these pictures that are in the library, as it was last looked at.
+
+    Raises ConfigError if the database cannot be read.
+    """
+    sql = "SELECT id, path FROM media WHERE present AND id IN (SELECT value FROM json_each(?))"
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return dict(connection.execute(sql, (json.dumps(list(media_ids)),)).fetchall())
+    except sqlite3.Error as error:
+        raise ConfigError(f"the library's database {database} cannot be read: {error}") from None
 
 
 def move(old: Path, new: Path) -> Path:

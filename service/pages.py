@@ -54,6 +54,14 @@ def _static_files() -> APIRouter:
     def dictionary(request: Request) -> Response:
         return _static(request, files["dictionary.html"])
 
+    @routes.api_route("/review", methods=_READING)
+    def review(request: Request) -> Response:
+        return _static(request, files["review.html"])
+
+    @routes.api_route("/copies", methods=_READING)
+    def copies(request: Request) -> Response:
+        return _static(request, files["copies.html"])
+
     @routes.api_route("/docs", methods=_READING)
     def docs(request: Request) -> Response:
         return _static(request, files["docs.html"])

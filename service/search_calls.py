@@ -7,7 +7,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
 from service.search.find import Search
-from service.search.query import MAX_LENGTH
+from service.search.query import MAX_LENGTH, Code
 from service.threads import own_threads
 
 _THREADS = 4
@@ -32,6 +32,7 @@ class Card(BaseModel):
     path: str = Field(description="the contract's storageUrl")
     tags: list[TagOfPicture] = Field(description="the first four, those that were asked for before others")
     rating: str | None
+    ratingName: str | None = Field(description="in the language that was asked for")
 
 
 class Meaning(BaseModel):
@@ -53,6 +54,7 @@ class Mistake(BaseModel):
     at: int
     length: int
     reason: str
+    code: Code = Field(description="the kind of mistake, which stays as it is when the reason is put otherwise")
 
 
 class Part(BaseModel):

@@ -43,15 +43,15 @@ class Similar:
         index = self._opened()
         return _matches(index.like_picture(media_id, limit)) if index else []
 
-    def like(self, vector: npt.NDArray[np.float32], picture_hash: int, limit: int = MOST) -> list[Match]:
-        """Pictures like one of which a model gave this vector.
+    def like(self, vector: npt.NDArray[np.float32], picture_hash: int, model: str, limit: int = MOST) -> list[Match]:
+        """Pictures like one of which the model with this SHA-256 gave this vector.
 
-        Raises ServiceError if the library's vectors are of another length, so of another model.
+        Raises ServiceError if the library's vectors are another model's: one of the same length fits none of them.
         """
         index = self._opened()
         if index is None or self._store is None:
             return []
-        if len(vector) != self._store.dimensions:
+        if model != self._store.of.sha256:
             raise ServiceError(
                 f"the library's vectors are of the model {self._store.of.name}: serve it with that --model, or tag the "
                 "library with this one (`engine retag`)"
@@ -63,8 +63,27 @@ class Similar:
         index = self._opened()
         return index.copies() if index else []
 
-    def neighbours(self, media_id: int) -> Mapping[int, float]:
-        """For a query's `similar:`: likeness by id, of the picture itself too."""
+    def around(self, media_id: int, limit: int) -> list[int]:
+        """The nearest pictures of one, copies of it left out; none where that has no vector yet."""
+        index = self._opened()
+        return index.neighbours(media_id, limit) if index else []
+
+    def kept(self) -> bool:
+        """Whether any vectors are kept for this library."""
+        return self._opened() is not None
+
+    def ids(self) -> set[int]:
+        """The pictures that have a vector."""
+        index = self._opened()
+        return index.ids() if index else set()
+
+    def neighbours(self, media_id: int) -> Mapping[int, float] | None:
+        """For a query's `similar:`: likeness by id, of the picture itself too; empty where nothing like it is known.
+
+        None where no vectors are kept.
+        """
+        if not self.kept():
+            return None
         found = {one.media_id: one.likeness for one in self.to(media_id) if one.likeness > 0}
         return {media_id: 1.0, **found} if found else {}
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -20,6 +20,7 @@ from engine.vectors.hash import COPY
 from service.catalogue import Catalogue
 from service.errors import ServiceError
 from service.guard import PAGE_SIMILAR, SIMILAR_CALL, TAG
+from service.search.evaluate import NO_VECTORS
 from service.similar import Match, Similar
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class Seen(Protocol):
         tags: those that count, with their scores.
         features: float32 [features]; None where the model gives none.
         hash: of what the picture looks like, 64 bits.
+        model: SHA-256 of the model.
     """
 
     @property
@@ -86,6 +88,9 @@ class Seen(Protocol):
 
     @property
     def hash(self) -> int: ...
+
+    @property
+    def model(self) -> str: ...
 
 
 class TagOfPicture(BaseModel):
@@ -105,8 +110,16 @@ class SimilarPicture(BaseModel):
     copy_: bool = Field(alias="copy", description="the same picture, resized or with a detail changed")
 
 
+NotLooked = Literal["no vectors", "no features", "other model"]
+NO_FEATURES = (
+    "this service's model gives no features, by which similar pictures are found: serve it with another --model"
+)
+
+
 class LookAtPicture(TagsOfPicture):
     similar: list[SimilarPicture] = Field(description="of the library, the most alike first")
+    code: NotLooked | None = Field(description="null: similar pictures were looked for; else why they were not")
+    reason: str | None = Field(description="the same as a sentence")
 
 
 class Places:
@@ -159,7 +172,7 @@ class Pictures:
             except MemoryError as error:
                 sentence = f"memory is short at this moment: {error}"
                 raise HTTPException(503, sentence, {"Retry-After": str(RETRY_SECONDS)}) from None
-            except (EngineError, ServiceError) as error:
+            except EngineError as error:
                 raise HTTPException(503, str(error)) from None
 
 
@@ -184,8 +197,19 @@ def tagging(
 
     def find(tagger: PictureTagger, picture: bytes) -> LookAtPicture:
         seen = tagger.look(picture)
-        matches = [] if seen.features is None else similar.like(seen.features, seen.hash, SIMILAR)
-        return LookAtPicture(tags=named(seen.tags), similar=described(matches, catalogue))
+        matches: Sequence[Match] = []
+        code: NotLooked | None = None
+        reason: str | None = None
+        if not similar.kept():
+            code, reason = "no vectors", NO_VECTORS
+        elif seen.features is None:
+            code, reason = "no features", NO_FEATURES
+        else:
+            try:
+                matches = similar.like(seen.features, seen.hash, seen.model, SIMILAR)
+            except ServiceError as error:
+                code, reason = "other model", str(error)
+        return LookAtPicture(tags=named(seen.tags), similar=described(matches, catalogue), code=code, reason=reason)
 
     @api.post(TAG, openapi_extra=_BODY, responses=answers)
     async def tag(request: Request) -> TagsOfPicture:

@@ -7,7 +7,7 @@ what was changed again since.
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +67,30 @@ class Edited:
     left: int = 0
 
 
+class Said(NamedTuple):
+    """A verdict on a picture that was there already, and whose it is."""
+
+    yes: bool
+    who: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of verdicts that a review gave.
+
+    Attributes:
+        id: their entry in the journal; None where none was kept.
+        given: of so many pictures the verdict was kept.
+        already: by picture, what had been said of it before, which stays.
+        gone: ids of pictures that are not there, or not any more.
+    """
+
+    id: int | None
+    given: int
+    already: dict[int, Said]
+    gone: Sequence[int]
+
+
 class Verdicts:
     """The verdicts of one library, and their journal."""
 
@@ -108,6 +132,31 @@ class Verdicts:
             counts[keys[one.tag_id]] += 1
         return Edited(entry, len(known), sorted(set(asked) - set(known)), counts)
 
+    def judge(self, key: str, said: Mapping[int, bool], *, who: str, sampled: bool) -> Judged:
+        """Say of pictures by id whether they have one tag, where nobody has said anything yet.
+
+        So two people who review the same pictures do not overwrite each other. All is one entry of the journal.
+        `sampled`: the pictures were chosen by the model's scores alone. Raises EditError if there is no such tag.
+        """
+        with self._database.writing() as connection:
+            tag_id = connection.execute(select(tag.c.id).where(tag.c.key == key)).scalar_one_or_none()
+            if tag_id is None:
+                raise EditError(f"no picture has a tag {key[:100]}")
+            there = _known(connection, said, present=True)
+            before = _verdicts(connection, there, [tag_id])
+            new = sorted(media_id for media_id in there if (media_id, tag_id) not in before)
+            entry = None
+            if new:
+                changes = [_Change(media_id, tag_id, None, said[media_id], None, None) for media_id in new]
+                yes = sum(said[media_id] for media_id in new)
+                what = f"review {key}: {yes:,} yes, {len(new) - yes:,} no"
+                entry = self._write(connection, changes, who, what, sampled=sampled)
+            by = {edit_id for _, edit_id in before.values()}
+            rows = connection.execute(select(edit.c.id, edit.c.who).where(edit.c.id.in_(by)))
+            names = {row.id: row.who for row in rows}
+        already = {m: Said(bool(yes), names[by]) for (m, _), (yes, by) in before.items() if by is not None}
+        return Judged(entry, len(new), already, sorted(set(said) - there))
+
     def undo(self, edit_id: int, *, who: str) -> Edited:
         """Put back what an entry of the journal changed. Raises EditError if there is none or it was undone already."""
         with self._database.writing() as connection:
@@ -136,7 +185,11 @@ class Verdicts:
         undone = edit.alias()
         pictures = select(func.count(change.c.media_id.distinct())).where(change.c.edit_id == edit.c.id)
         rows = (
-            select(edit, undone.c.id.label("undone_by"), pictures.scalar_subquery().label("pictures"))
+            select(
+                *(edit.c[name] for name in ("id", "at", "who", "what", "undoes")),
+                undone.c.id.label("undone_by"),
+                pictures.scalar_subquery().label("pictures"),
+            )
             .outerjoin(undone, undone.c.undoes == edit.c.id)
             .order_by(edit.c.id.desc())
             .limit(limit)
@@ -147,9 +200,17 @@ class Verdicts:
             return [dict(row) for row in connection.execute(rows).mappings()]
 
     def _write(
-        self, connection: Connection, changes: Sequence[_Change], who: str, what: str, undoes: int | None = None
+        self,
+        connection: Connection,
+        changes: Sequence[_Change],
+        who: str,
+        what: str,
+        *,
+        undoes: int | None = None,
+        sampled: bool = False,
     ) -> int:
-        values = {"at": round(1000 * self._clock()), "who": who, "what": what, "undoes": undoes}
+        at = round(1000 * self._clock())
+        values = {"at": at, "who": who, "what": what, "undoes": undoes, "sampled": sampled}
         entry = connection.execute(insert(edit).values(values).returning(edit.c.id)).scalar_one()
         given = {c: None if c.after is None else c.after_edit or entry for c in changes}
         put = [
@@ -211,10 +272,12 @@ def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
         yield listed[first : first + _AT_ONCE]
 
 
-def _known(connection: Connection, ids: Iterable[int]) -> set[int]:
+def _known(connection: Connection, ids: Iterable[int], *, present: bool = False) -> set[int]:
+    """Those of the ids that a picture has; `present`: one that has not vanished."""
     found: set[int] = set()
     for some in _parts(ids):
-        found.update(connection.execute(select(media.c.id).where(media.c.id.in_(some))).scalars())
+        rows = select(media.c.id).where(media.c.id.in_(some))
+        found.update(connection.execute(rows.where(media.c.present) if present else rows).scalars())
     return found
 
 

@@ -4,12 +4,15 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from engine.api.answers import Reply
 from engine.errors import ApiError
-from engine.types import Media, TagScore
+from engine.types import Media
 
 MAX_ID = 2**63 - 1  # the largest Java long and the largest integer of SQLite
+Pair = tuple[str, float]
+"""A tag and its score in 0..1; a `TagScore` is one."""
 
 
 def segment_body(start: int, limit: int) -> bytes:
@@ -17,16 +20,26 @@ def segment_body(start: int, limit: int) -> bytes:
     return json.dumps({"segmentStart": start, "limit": limit, "storageStatus": "ALL_DL"}).encode()
 
 
-def record_body(media: Media, tag: TagScore) -> bytes:
+# The bodies are as `json.dumps` writes them, which would take four times as long: there may be millions of records.
+
+
+def record_body(media: Media, tag: Pair) -> bytes:
     """One record, UTF-8 JSON, keys in the order of the contract; also the body of a request in single mode."""
-    message = {"mediaId": media.wire_id, "tagKey": tag.tag, "similarity": similarity(tag.score)}
-    return json.dumps(message, ensure_ascii=False).encode()
+    name, score = tag
+    return (
+        f'{{"mediaId": {json.dumps(media.wire_id)}, "tagKey": {_quoted(name)}, "similarity": "{similarity(score)}"}}'
+    ).encode()
 
 
-def replace_body(media: Media, model: str, tags: Sequence[TagScore]) -> bytes:
+def replace_body(media: Media, model: str, tags: Sequence[Pair]) -> bytes:
     """All tags that a model gives a medium, as one item of a replace request; without tags, it takes all away."""
-    listed = [{"tagKey": tag.tag, "similarity": similarity(tag.score)} for tag in tags]
-    return json.dumps({"mediaId": media.wire_id, "model": model, "tags": listed}, ensure_ascii=False).encode()
+    listed = ", ".join([f'{{"tagKey": {_quoted(name)}, "similarity": "{similarity(score)}"}}' for name, score in tags])
+    return f'{{"mediaId": {json.dumps(media.wire_id)}, "model": {_quoted(model)}, "tags": [{listed}]}}'.encode()
+
+
+@lru_cache(maxsize=100_000)  # more than any model has tags
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def similarity(score: float) -> str:

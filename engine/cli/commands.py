@@ -35,9 +35,9 @@ COMMANDS = {
         "Tag all media of a catalogue and post the tags; the same command goes on where it ended.",
     ),
     "retag": Command(
-        "engine.cli.run",
+        "engine.cli.retag",
         "retag",
-        "Tag all media again, with another model or threshold; takes the flags of `engine run`.",
+        "Tag all media again: with another model, or other thresholds by kept scores; flags of `run`.",
     ),
     "status": Command(
         "engine.cli.status", "status", "What the ledger holds, by outcome, with the reasons of failures."
@@ -80,7 +80,10 @@ COMMANDS = {
         extra="service",
     ),
     "export": Command(
-        "service.cli", "export_main", "Write the embedded library's tags as JSON Lines, CSV or .txt.", extra="service"
+        "engine.cli.export",
+        "main",
+        "Write the embedded library's tags as JSON Lines, CSV or .txt; or kept scores, as CSV or Parquet.",
+        extra="service",
     ),
     "move": Command(
         "service.cli", "move_main", "Take a library's tags along to the folder's new name or place.", extra="service"

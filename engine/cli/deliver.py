@@ -1,6 +1,6 @@
 """`engine deliver`: empty an outbox into the media API; no model, no storage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,16 +48,7 @@ def deliver(
             api = MediaApi(where.api, where.token, stop, book=ledger)
             try:
                 delivery = media_api(settings, ledger, api, stop)
-                sinks: list[Sink] = [delivery, VectorSink(ledger, stop.set)]
-                with interruptible() as interrupted, dump_on_signal([delivery.meter], ledger.counts):
-                    for sink in sinks:
-                        sink.start()
-                        sink.drain()
-                    while not all([sink.join(WAITS.tick) for sink in sinks]):
-                        if interrupted():
-                            stop.set()
-                            for sink in sinks:
-                                sink.stop()
+                interrupted = empty(ledger, [delivery, VectorSink(ledger, stop.set)], stop)
             finally:
                 api.close()
             counts, refused, posted = ledger.counts(), ledger.count_refused(), delivery.counters
@@ -68,4 +59,18 @@ def deliver(
             f"{counted(posted.records, 'record')} in {counted(posted.requests, 'request')}; "
             f"{waiting:,} {'medium still waits' if waiting == 1 else 'media still wait'}"
         )
-        raise typer.Exit(INTERRUPTED if interrupted() else exit_code(counts, refused))
+        raise typer.Exit(INTERRUPTED if interrupted else exit_code(counts, refused))
+
+
+def empty(ledger: Ledger, sinks: Sequence[Sink], stop: Stop) -> bool:
+    """Let the sinks take what is in the outbox; True if the user ended it."""
+    with interruptible() as interrupted, dump_on_signal([sink.meter for sink in sinks], ledger.counts):
+        for sink in sinks:
+            sink.start()
+            sink.drain()
+        while not all([sink.join(WAITS.tick) for sink in sinks]):
+            if interrupted():
+                stop.set()
+                for sink in sinks:
+                    sink.stop()
+    return interrupted()

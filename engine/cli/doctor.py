@@ -54,7 +54,7 @@ LIMIT = 30.0
 """Seconds after which a check is given up: a mount that hangs would keep it for ever."""
 READERS = (1, 4, 16, 32)
 """Readers that the storage is measured with, each for `SECONDS`."""
-SECONDS = 1.0
+SECONDS = 0.5
 MEASURED = 200
 """Media of the catalogue's beginning that are read to measure."""
 LARGEST_MEASURED = 1 << 26

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,8 @@ from engine.fingerprint import LIBRARY
 from engine.storage import Access
 
 APP = "deepdanbooru-engine"
+RESCAN_SECONDS = 60.0
+"""Between two looks of the embedded service for new pictures, in a run that does not follow."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Endpoints:
     Attributes:
         service: names the catalogue whose media a ledger speaks of.
         formerly: how its name began in ledgers of older engines, where that was another one.
+        on_change: takes what is to be called, by another thread, when the catalogue has changed; a service elsewhere
+            never calls it.
     """
 
     service: str
@@ -39,6 +43,7 @@ class Endpoints:
     storage: str
     state: Path
     formerly: str | None = None
+    on_change: Callable[[Callable[[], None]], None] = lambda _: None
 
     def access(self, timeout_s: float) -> Access:
         """How the storage is reached; the API's token is for the API's own origin."""
@@ -109,7 +114,8 @@ def named_endpoints(settings: RunConfig, *, storage_needed: bool = True) -> Endp
 def _embedded(settings: RunConfig, stack: ExitStack) -> Endpoints:
     service = import_function("service.embedded", "embedded", "service")
     try:
-        running = stack.enter_context(service(settings.library, db=settings.db, model=settings.model))
+        rescan = settings.follow or RESCAN_SECONDS
+        running = stack.enter_context(service(settings.library, db=settings.db, model=settings.model, rescan=rescan))
     except Exception as error:
         if isinstance(error, cast(type[Exception], import_function("service.errors", "ServiceError", "service"))):
             raise ConfigError(str(error)) from None
@@ -139,6 +145,7 @@ def library_endpoints(settings: RunConfig, running: Any) -> Endpoints:  # noqa: 
         str(settings.library),
         settings.state or library_state(running.db),
         formerly,
+        running.on_change,
     )
 
 

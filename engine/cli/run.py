@@ -4,16 +4,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from engine.api.addresses import warnings
 from engine.api.client import MediaApi
+from engine.cli.commands import import_function
 from engine.cli.console import FINISHED_WITH_FAILURES, INTERRUPTED, OK, interruptible, say, sentences
 from engine.cli.dump import dump_on_signal
 from engine.cli.endpoints import Endpoints, endpoints
@@ -25,16 +26,22 @@ from engine.errors import ConfigError
 from engine.families import family_of
 from engine.fingerprint import Fixed, choose, fingerprint, hold, hold_service
 from engine.flow.channels import Stop
+from engine.ledger.kept import Scorer
 from engine.ledger.ledger import Ledger
 from engine.machine import peak_rss_mb
 from engine.model.folder import Model, open_model
 from engine.model.open import open_session, session_config
+from engine.model.session import RecoveringSession, SessionConfig
 from engine.pipeline import Parts, Pipeline
 from engine.report.progress import ProgressLine
 from engine.report.summary import Summary
 from engine.stages.source import MediaList, last_id
 from engine.storage import open_storage
+from engine.thresholds import parse_table
 from engine.types import Media, Outcome
+
+if TYPE_CHECKING:
+    from engine.cluster.cluster import Cluster
 
 ALL = ("*",)
 """All media are to be tagged again, as against those that are named."""
@@ -52,32 +59,21 @@ def run(
     config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
     flags: Mapping[str, Any] = {},
 ) -> None:
-    _run(config, flags)
-
-
-@options(RunConfig)
-def retag(
-    media: Annotated[
-        list[str] | None,
-        typer.Argument(help="Only these: media ids, storage keys, or files of the library. [default: all]"),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A settings file; engine.toml here by default.")] = None,
-    flags: Mapping[str, Any] = {},
-) -> None:
-    _run(config, flags, again=media or ALL)
-
-
-def _run(config: Path | None, flags: Mapping[str, Any], *, again: Sequence[str] = ()) -> None:
     with sentences():
         settings = load(RunConfig, flags, config)
         start_logging(settings)
-        if settings.model is None:
-            raise ConfigError("--model is missing: the folder that `engine convert` wrote")
-        model = open_model(settings.model)
-        with endpoints(settings) as where:
-            summary = tag_catalogue(settings, model, where, again=again)
-        report(settings, summary)
-        raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
+        run_by_pictures(settings)
+
+
+def run_by_pictures(settings: RunConfig, again: Sequence[str] = ()) -> None:
+    """Tag what is to be tagged, print what came of it, and leave."""
+    if settings.model is None:
+        raise ConfigError("--model is missing: the folder that `engine convert` wrote")
+    model = open_model(settings.model)
+    with endpoints(settings) as where:
+        summary = tag_catalogue(settings, model, where, again=again)
+    report(settings, summary)
+    raise typer.Exit(INTERRUPTED if summary.interrupted else exit_code(summary.ledger, summary.refused_records))
 
 
 def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again: Sequence[str] = ()) -> Summary:
@@ -93,29 +89,37 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
         storage = open_storage(where.storage, where.access(settings.read_timeout))
         ledger = stack.enter_context(Ledger(where.state, on_error=stop.set))
         hold_service(ledger, where.service, moved=settings.moved, formerly=where.formerly)
-        fixed = choose(ledger, model, settings.precision, settings.threshold)
+        fixed = choose(ledger, model, settings.precision, settings.threshold, settings.threshold_file)
+        family = family_of(model.preprocessing)
+        select = family.selection(model.tags, model.categories, fixed.threshold, parse_table(fixed.table))
         if again is not ALL:
             hold(ledger, fingerprint(model, fixed))
             ledger.name_model(model.project)
-        family = family_of(model.preprocessing)
         features = (model.features or 0) if settings.vectors and not settings.dry_run else 0
-        session = open_session(model, fixed.precision, session_config(settings, features=features > 0))
+        config = session_config(settings, features=features > 0)
+        cluster = stack.enter_context(_open_cluster(settings, model, fixed, config, where)) if settings.ray else None
+        session = None if cluster else open_session(model, fixed.precision, config)
+        opened = cast("Cluster | RecoveringSession", cluster or session)
         api = MediaApi(where.api, where.token, stop, book=ledger)
         stack.callback(api.close)
         chosen = _begin_again(ledger, model, fixed, settings, api, again) if again else None
+        if settings.keep_scores and not settings.dry_run:
+            ledger.keep_scores(scorer(model, settings.keep_scores))
         if chosen:  # these and nothing else: what else of the catalogue waits is no matter of this run
             settings = settings.model_copy(update={"limit": len(chosen.media), "follow": None})
         tags_from = f"tags from {fixed.threshold}"
-        say(f"{model.project} in {session.precision}, {tags_from}, batches of {session.batch_size}, on {session.why}")
+        say(f"{model.project} in {opened.precision}, {tags_from}, batches of {opened.batch_size}, on {opened.why}")
         parts = Parts(
             catalogue=chosen or api,
             storage=storage,
             family=family,
             session=session,
-            select=family.selection(model.tags, model.categories, fixed.threshold),
+            select=select,
             books=ledger,
             sinks=open_sinks(settings, ledger, api, stop),
             features=features,
+            on_change=where.on_change,
+            cluster=cluster,
         )
         waits = LIBRARY_WAITS if settings.library else WAITS
         pipeline = Pipeline(parts, settings, stop, say=say, in_outbox=ledger.in_outbox(), waits=waits)
@@ -131,17 +135,33 @@ def tag_catalogue(settings: RunConfig, model: Model, where: Endpoints, *, again:
             tally=pipeline.tally,
             meters=pipeline.meters,
             seconds=time.monotonic() - began,
-            device=session.device,
-            precision=session.precision,
-            batch_size=session.batch_size,
+            device=opened.device,
+            precision=opened.precision,
+            batch_size=opened.batch_size,
             peak_rss_mb=peak_rss_mb(),
-            peak_vram_mb=session.peak_vram_mb,
-            peak_vram_of=session.peak_vram_of,
+            peak_vram_mb=opened.peak_vram_mb,
+            peak_vram_of=opened.peak_vram_of,
             ledger=ledger.counts(),
             refused_records=ledger.count_refused(),
             interrupted=interrupted,
             follows=settings.follow is not None,
+            cluster=cluster.summary() if cluster else None,
         )
+
+
+def scorer(model: Model, floor: float) -> Scorer:
+    """The model as one whose scores are kept from `floor` up."""
+    return Scorer(0, model.project, model.sha256, model.tags_sha256, model.tags, model.categories, floor)
+
+
+def _open_cluster(
+    settings: RunConfig, model: Model, fixed: Fixed, config: SessionConfig, where: Endpoints
+) -> AbstractContextManager["Cluster"]:
+    """With --ray: machines in place of this one's session. Raises `EngineError` where Ray is not installed."""
+    open_cluster = import_function("engine.cluster.cluster", "open_cluster", "ray")
+    access = where.access(settings.read_timeout)
+    opened = open_cluster(settings.ray, settings, model, fixed.precision.name, config, where.storage, access, say)
+    return cast(AbstractContextManager["Cluster"], opened)
 
 
 def _begin_again(

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from engine.cli.commands import import_function
 from engine.cli.console import printable, sentences
 from engine.cli.endpoints import state_file
 from engine.cli.settings import load, options
@@ -18,6 +19,9 @@ from engine.tagger import Tagger
 from engine.vectors.hash import COPY
 from engine.vectors.index import Alike, VectorIndex
 from engine.vectors.store import VectorError, VectorStore, vectors_of
+
+MOST = 2_000
+"""Pictures of a library of which those that are still there are shown."""
 
 
 @options(RunConfig, "model", "state", "segment_url", "library", "db", "device", "precision", "json_output")
@@ -40,10 +44,21 @@ def similar(
                         "give the model that tagged it, or tag it with this one (`engine retag`)"
                     )
                 look = tagger.look(picture)
-            found = [] if look.features is None else VectorIndex(store).like(look.features, look.hash, limit)
+            # Those that vanished from a library are passed over.
+            most = MOST if settings.library else limit
+            found = [] if look.features is None else VectorIndex(store).like(look.features, look.hash, most)
             keys = {number: known.storage_url for number, known in ledger.find(one.media_id for one in found).items()}
-        for one in found:
-            typer.echo(_line(one, keys.get(one.media_id, ""), as_json=settings.json_output))
+        if settings.library:
+            keys = _there(settings.library, settings.db, list(keys))
+        for one in [one for one in found if one.media_id in keys][:limit]:
+            typer.echo(_line(one, keys[one.media_id], as_json=settings.json_output))
+
+
+def _there(library: Path, db: Path | None, ids: list[int]) -> dict[int, str]:
+    """Where the pictures of a library lie, as far as they are there."""
+    present = import_function("service.libraries", "present", "service")
+    default_path = import_function("service.database", "default_path", "service")
+    return cast(dict[int, str], present(db or default_path(library), ids))
 
 
 def _line(one: Alike, key: str, *, as_json: bool) -> str:

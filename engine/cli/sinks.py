@@ -12,6 +12,9 @@ from engine.ledger.ledger import Ledger
 from engine.sink import Sink
 from engine.vector_sink import VectorSink
 
+LIBRARY_RECORDS = 5000
+"""Of one request to the embedded service, at most."""
+
 
 def media_api(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) -> Delivery:
     """The delivery to the media API: always there."""
@@ -20,7 +23,9 @@ def media_api(settings: RunConfig, ledger: Ledger, api: MediaApi, stop: Stop) ->
             f"the state file {ledger.path} does not say which model gave its tags, so none can be replaced: "
             "start `engine run` once, or leave --recognition-replace-url out"
         )
-    limits = Limits(records=settings.chunk_records, bytes=settings.chunk_bytes)
+    # Requests cost more than records; the embedded service takes as many of these as the bytes allow.
+    records = settings.chunk_records or (LIBRARY_RECORDS if settings.library else Limits().records)
+    limits = Limits(records=records, bytes=settings.chunk_bytes)
     return Delivery(ledger, api, limits, on_fatal=stop.set)
 
 

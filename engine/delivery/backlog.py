@@ -135,7 +135,7 @@ class Backlog:
             items = self._read_outbox(self._last_seq, self._read_ahead)
             self._last_seq = items[-1].seq if items else self._last_seq
             self._read.extend(self._pack(item) for item in items if item.seq not in self._sampled)
-        if self._lingers(now) and not hurry:
+        if not hurry and self._lingers(now):
             return None
         self._lingering_since = None
         media = []

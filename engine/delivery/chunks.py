@@ -11,7 +11,6 @@ from engine.delivery.entries import tags_of
 from engine.delivery.policy import History
 from engine.errors import ApiError
 from engine.ledger.schema import OutboxItem
-from engine.types import TagScore
 
 Rejected = tuple[int, str | None, str]
 """A rejection as the ledger takes it: (seq, tag or None for the whole medium, reason)."""
@@ -38,13 +37,14 @@ class OutboxMedium:
     """A medium of the outbox, with its records as they travel.
 
     Attributes:
+        tags: their names, in the order of the records.
         records: what can be sent apart: a body a record; where tags are replaced, one body with all of them.
         count: how many records it is towards the limit of a request.
         whole: whether its tags are replaced and so travel together: half of them would take the other half away.
     """
 
     item: OutboxItem
-    tags: tuple[TagScore, ...]
+    tags: tuple[str, ...]
     records: tuple[bytes, ...]
     count: int
     whole: bool = False
@@ -57,7 +57,8 @@ class OutboxMedium:
     @classmethod
     def of(cls, item: OutboxItem) -> "OutboxMedium":
         tags = tags_of(item.entry)
-        return cls(item, tags, tuple(record_body(item.media, tag) for tag in tags), len(tags))
+        names = tuple([tag for tag, _ in tags])
+        return cls(item, names, tuple([record_body(item.media, tag) for tag in tags]), len(tags))
 
     @classmethod
     def replacing(cls, item: OutboxItem, models: Sequence[str]) -> "OutboxMedium":
@@ -65,7 +66,7 @@ class OutboxMedium:
         tags = tags_of(item.entry)
         bodies = [replace_body(item.media, former, ()) for former in models[:-1]]
         bodies.append(replace_body(item.media, models[-1], tags))
-        return cls(item, tags, (b", ".join(bodies),), len(bodies) + len(tags), whole=True)
+        return cls(item, tuple([tag for tag, _ in tags]), (b", ".join(bodies),), len(bodies) + len(tags), whole=True)
 
     @property
     def sent(self) -> int:
@@ -128,7 +129,7 @@ class Chunk:
     def reject_record(self, reason: str) -> None:
         """Give up what is to be sent next of the only medium: a record, or all of it where it travels whole."""
         medium = self.media[0]
-        self.rejected.append((medium.item.seq, None if medium.whole else medium.tags[self.sent].tag, reason))
+        self.rejected.append((medium.item.seq, None if medium.whole else medium.tags[self.sent], reason))
         self.sent += 1
 
     def book(self, rejections: Sequence[Rejection], count: int, url: str) -> int:
@@ -146,7 +147,7 @@ class Chunk:
                     "nothing of this request was marked as stored"
                 )
             medium = media[media_id]
-            if tag is None or any(tag == sent.tag for sent in self._next_tags(medium, count)):
+            if tag is None or tag in self._next_tags(medium, count):
                 refused[medium.item.seq, tag] = reason
         whole = {seq for seq, tag in refused if tag is None}
         lost = sum(seq not in whole for seq, _ in refused)
@@ -156,7 +157,7 @@ class Chunk:
         self.sent = len(self.records) if self.alone and whole else self.sent + count
         return answered - lost
 
-    def _next_tags(self, medium: OutboxMedium, count: int) -> tuple[TagScore, ...]:
+    def _next_tags(self, medium: OutboxMedium, count: int) -> tuple[str, ...]:
         """The tags of this medium among the next `count` of `records`."""
         in_part = self.alone and not medium.whole
         return medium.tags[self.sent : self.sent + count] if in_part else medium.tags

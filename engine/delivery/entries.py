@@ -1,8 +1,10 @@
 """What the outbox keeps for the media API of one medium: its tags with their scores, as JSON."""
 
 import json
+from collections.abc import Sequence
+from typing import cast
 
-from engine.types import Tagged, TagScore
+from engine.types import Tagged
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it is dear to make
 
@@ -17,6 +19,9 @@ def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
     return _encode(tagged.tags)
 
 
-def tags_of(entry: str | bytes) -> tuple[TagScore, ...]:
-    """What `entry` wrote. Ledgers of earlier versions hold the score as text."""
-    return tuple(TagScore(tag, float(score)) for tag, score in json.loads(entry))
+def tags_of(entry: str | bytes) -> Sequence[tuple[str, float]]:
+    """What `entry` wrote, each pair as JSON has it. Ledgers of earlier versions hold the score as text."""
+    pairs: list[tuple[str, float | str]] = json.loads(entry)
+    if pairs and isinstance(pairs[0][1], str):
+        return [(tag, float(score)) for tag, score in pairs]
+    return cast(list[tuple[str, float]], pairs)

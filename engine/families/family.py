@@ -1,6 +1,6 @@
 """What the pipeline asks of a model family."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from engine.pictures.fit import fit
 from engine.thresholds import Rule, Rules, parse_rules, resolve, rules_text
 from engine.types import Preprocessing, Rgb, Row, Scores, TagScore
 
+NO_TABLE: Mapping[str, float] = {}
 Select = Callable[[Scores], tuple[TagScore, ...]]
 """Of one picture's scores, float32 [tags], those that count, in the model's order."""
 
@@ -70,26 +71,60 @@ class Family:
         first = str(next(iter(rules.values())))
         return first if self.rules(categories, first) == rules else rules_text(rules)
 
-    def selection(self, tags: Sequence[str], categories: Sequence[str], threshold: str | float | None = None) -> Select:
-        """Which tags count. `tags` and `categories` are the model's, in its order. Raises as `rules`."""
-        return selection(tags, categories, self.rules(categories, threshold))
+    def selection(
+        self,
+        tags: Sequence[str],
+        categories: Sequence[str],
+        threshold: str | float | None = None,
+        table: Mapping[str, float] = NO_TABLE,
+    ) -> Select:
+        """Which tags count. `tags` and `categories` are the model's, in its order. Raises as `rules` and `least`."""
+        return selection(tags, categories, self.rules(categories, threshold), table)
 
 
-def selection(tags: Sequence[str], categories: Sequence[str], rules: Rules) -> Select:
-    """The tags of one picture by these rules, in the order of the model's tags.
+def least(
+    tags: Sequence[str], categories: Sequence[str], rules: Rules, table: Mapping[str, float] = NO_TABLE
+) -> tuple[Scores, list[tuple[npt.NDArray[np.intp], int]]]:
+    """What a model's scores are compared with.
 
     Args:
         tags: the names, in the model's order.
         categories: of each tag.
-        rules: of each category, by its name in small letters; a threshold is compared in float32.
+        rules: of each category, by its name in small letters.
+        table: the least scores of single tags, which go before their category's.
+
+    Returns:
+        the least score of each tag, float32 [tags], infinite where its category goes by a number of tags; and for each
+        such category the numbers of its tags, and how many of them count.
+
+    Raises:
+        ConfigError: the table names a tag that the model does not have, or one whose category goes by a number.
     """
     names = np.array([category.casefold() for category in categories])
     # What goes by a number of tags is above every score here, and added after.
-    least = np.array([rules[name].least or np.inf for name in names.tolist()], np.float32)
-    tops = [(np.flatnonzero(names == name), rule.top) for name, rule in rules.items() if rule.top]
+    lowest = np.array([rules[name].least or np.inf for name in names.tolist()], np.float32)
+    if table:
+        numbers = {tag: number for number, tag in enumerate(tags)}
+        for tag, score in table.items():
+            if tag not in numbers:
+                raise ConfigError(f"--threshold-file names the tag {tag}, which the model does not have")
+            if lowest[numbers[tag]] == np.inf:
+                raise ConfigError(
+                    f"--threshold-file names the tag {tag}, of whose category {names[numbers[tag]]} a number of tags "
+                    "counts, not a score"
+                )
+            lowest[numbers[tag]] = score
+    return lowest, [(np.flatnonzero(names == name), rule.top) for name, rule in rules.items() if rule.top]
+
+
+def selection(
+    tags: Sequence[str], categories: Sequence[str], rules: Rules, table: Mapping[str, float] = NO_TABLE
+) -> Select:
+    """The tags of one picture by these rules, in the order of the model's tags. Arguments and errors as of `least`."""
+    lowest, tops = least(tags, categories, rules, table)
 
     def select(scores: Scores) -> tuple[TagScore, ...]:
-        found = np.flatnonzero(scores >= least)
+        found = np.flatnonzero(scores >= lowest)
         if tops:
             found = np.sort(np.concatenate([found, *(_highest(scores, these, count) for these, count in tops)]))
         return tuple(TagScore(tags[i], score) for i, score in zip(found.tolist(), scores[found].tolist(), strict=True))

@@ -19,6 +19,7 @@ from pathlib import Path
 from engine.errors import LedgerError
 from engine.files import make_private
 from engine.ledger.deaths import ALONE_FROM, UnderDecoding
+from engine.ledger.kept import Judge, Keeping, Scorer, forget, forget_scorer, judge_again, put_scorer
 from engine.ledger.schema import Known, LedgerView, OutboxItem, create, damaged, explained
 from engine.ledger.writer import Writer
 from engine.types import Entry, FileState, Media, Outcome, Tagged
@@ -40,6 +41,7 @@ class Ledger(LedgerView):
         self._on_commit: list[Callable[[], None]] = []
         self._on_settled: Callable[[int], None] = lambda _: None
         self._replaced: set[int] = set()  # media that became another file while this ledger is open
+        self._keeping: Keeping | None = None  # what is kept of scores, if any are
         self._entered = False  # whether something entered the outbox since the last commit
         self.ended: Counter[Outcome] = Counter()  # media that became done or rejected while this ledger is open
         with ExitStack() as undo, explained(path):
@@ -115,14 +117,23 @@ class Ledger(LedgerView):
     def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
         """Take in a page of the catalogue; return those of it that are still to be tagged, in order.
 
-        Media at one of the outcomes `again` are tagged once more. An id with another storageUrl or version than before
-        is another file: it becomes pending again, and records of the old file that were not yet posted are dropped.
+        Media at one of the outcomes `again` are tagged once more. An id with another version than before, or without
+        versions another storageUrl, is another file: it becomes pending again, and records of the old file that were
+        not yet posted are dropped. Another storageUrl with the same version is a file that was moved.
         """
         known = self.find(media.id for media in page)
         new = [media for media in page if media.id not in known or known[media.id].is_other_file(media)]
-        told = [(m.version, m.id) for m in page if m.version and m.id in known and known[m.id].version is None]
-        if told:  # an older engine did not keep it, or the service is new to telling it
-            self._writer.submit(lambda c: _many(c, "UPDATE media SET version = ? WHERE id = ?", told)).result()
+        told = [
+            (m.version or known[m.id].version, m.storage_url, m.id)
+            for m in page
+            if m.id in known
+            and not known[m.id].is_other_file(m)
+            # An older engine did not keep the version, or the service is new to telling it; or the file was moved.
+            and ((m.version and known[m.id].version is None) or known[m.id].storage_url != m.storage_url)
+        ]
+        if told:
+            sql = "UPDATE media SET version = ?, storage_url = ? WHERE id = ?"
+            self._writer.submit(lambda c: _many(c, sql, told)).result()
         if new:
             self._replaced.update(media.id for media in new if media.id in known)
             now = time.time()
@@ -171,6 +182,7 @@ class Ledger(LedgerView):
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM outbox")
             connection.execute("DELETE FROM refused")
+            forget_scorer(connection, fingerprint.get("model", ""))
             _many(connection, "INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
             connection.execute("UPDATE media SET outcome = 'pending', reason = NULL WHERE outcome <> 'skipped'")
 
@@ -181,6 +193,31 @@ class Ledger(LedgerView):
         """The whole catalogue has been listed."""
         self.set_meta({"listed": repr(time.time())})
 
+    # Scores that are kept.
+
+    def keep_scores(self, scorer: Scorer) -> None:
+        """From here on `store` keeps this model's scores too. Its number in the ledger is found by its hashes."""
+        self._writer.submit(lambda c: put_scorer(c, scorer)).result()
+        same = (scorer.sha256, scorer.tags_sha256)
+        [known] = [one for one in self.scorers() if (one.sha256, one.tags_sha256) == same]
+        # What is kept from here on has the floor that was asked for; the ledger's says what is kept of all media.
+        self._keeping = Keeping(known._replace(floor=scorer.floor))
+
+    def judge_again(self, scorer: Scorer, judge: Judge, meta: Mapping[str, str], sink: str) -> int:
+        """By the scores that are kept, put into the outbox what changes, and take in `meta`, in one transaction.
+
+        Media that were tagged without scores become pending. How many there are. No sink may be running.
+        """
+        pending = 0
+
+        def change(connection: sqlite3.Connection) -> None:
+            nonlocal pending
+            pending = judge_again(connection, scorer, judge, sink=sink, meta=meta, now=time.time())
+
+        self._writer.submit(change).result()
+        self.identity = self.meta("identity") or ""
+        return pending
+
     # The tagging side.
 
     def store(self, tagged: Sequence[Tagged], entries: Mapping[str, Sequence[Entry | None]]) -> Future[None]:
@@ -190,6 +227,8 @@ class Ledger(LedgerView):
         """
         now = time.time()
         waiting: set[int] = set()
+        keeping = self._keeping
+        kept = keeping.rows(tagged) if keeping else []
 
         def change(connection: sqlite3.Connection) -> None:
             other = self._replaced_on_the_way(connection, [item.media for item in tagged])
@@ -207,6 +246,8 @@ class Ledger(LedgerView):
             ]
             _many(connection, "UPDATE media SET outcome = ?, reason = NULL, changed = ? WHERE id = ?", outcomes)
             _many(connection, "INSERT OR REPLACE INTO outbox (sink, media_id, entry) VALUES (?, ?, ?)", rows)
+            if keeping:
+                keeping.put(connection, [row for row in kept if row[0] not in other])
             self._entered = True
             self.ended[Outcome.DONE] += sum(outcome is Outcome.DONE for outcome, *_ in outcomes)
             lived = [(item.media.id,) for item in tagged if item.media.id in self._deaths] if self._deaths else []
@@ -379,9 +420,10 @@ def _other_files(connection: sqlite3.Connection, media: Sequence[Media]) -> set[
 
 
 def _drop(connection: sqlite3.Connection, media: Sequence[Media]) -> int:
-    """Take what there is of these media out of the outbox; the number of those of which there was something."""
+    """Forget what is kept of these media, in the outbox too; the number of those of which something was there."""
     ids = json.dumps([item.id for item in media])
     sql = f"SELECT count(DISTINCT media_id) FROM outbox WHERE media_id IN {_LIST}"
     dropped = int(connection.execute(sql, (ids,)).fetchone()[0])
     connection.execute(f"DELETE FROM outbox WHERE media_id IN {_LIST}", (ids,))
+    forget(connection, ids)
     return dropped

@@ -12,6 +12,7 @@ from typing import NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 from engine.errors import LedgerError
+from engine.ledger.kept import JUDGED, PAGE, TAGGED_WITHOUT, Judged, Scorer, read_scorer
 from engine.types import Entry, FileState, Media, Outcome
 
 MIGRATIONS = (
@@ -62,6 +63,29 @@ CREATE TABLE deaths (media_id INTEGER PRIMARY KEY REFERENCES media (id), count I
 """,
     # To 4: the version of the file that the catalogue told, to notice that it was replaced.
     "ALTER TABLE media ADD COLUMN version TEXT",
+    # To 5: scores below the threshold too, so that it can change without the pictures; and thresholds of single tags.
+    """
+CREATE TABLE scorer (                 -- a model whose scores are kept
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    tags_sha256 TEXT NOT NULL,
+    tags TEXT NOT NULL,               -- JSON: [[tag, category], ...] in the model's order
+    floor REAL NOT NULL,              -- all scores of at least this are kept
+    UNIQUE (sha256, tags_sha256)
+);
+CREATE TABLE score (
+    media_id INTEGER NOT NULL REFERENCES media (id),
+    scorer_id INTEGER NOT NULL,
+    kept BLOB NOT NULL,               -- of engine/scores.py
+    PRIMARY KEY (media_id, scorer_id)
+);
+CREATE TABLE given (                  -- tags that the media API has of a medium, or will when the outbox is empty
+    media_id INTEGER PRIMARY KEY REFERENCES media (id),
+    tags BLOB NOT NULL                -- their numbers, ascending
+);
+INSERT INTO meta SELECT 'tag thresholds', '' FROM meta WHERE key = 'threshold';
+""",
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -86,9 +110,14 @@ class Known(NamedTuple):
     version: str | None
 
     def is_other_file(self, media: Media) -> bool:
-        """Whether the catalogue tells of another file now. One of which it tells no version has not changed."""
-        told = self.version is not None and media.version is not None
-        return self.storage_url != media.storage_url or (told and self.version != media.version)
+        """Whether the catalogue tells of another file now, or of another place for one that failed.
+
+        Where it tells the version, that alone says what is another file: one that was moved keeps it.
+        """
+        elsewhere = self.storage_url != media.storage_url
+        if self.version is not None and media.version is not None:
+            return self.version != media.version or (elsewhere and self.outcome is Outcome.FAILED)
+        return elsewhere
 
 
 class LedgerView:
@@ -220,6 +249,33 @@ class LedgerView:
     def count_refused(self) -> int:
         """How many single records the API gave up on."""
         return self._read("SELECT count(*) FROM refused", (), int)[0]
+
+    def scorers(self) -> list[Scorer]:
+        """The models of which scores are kept, in the order in which they came."""
+        return self._read("SELECT id, name, sha256, tags_sha256, tags, floor FROM scorer ORDER BY id", (), read_scorer)
+
+    def scored(self, scorer: Scorer) -> Iterator[list[tuple[int, str, bytes]]]:
+        """What is kept of this model's scores, ascending by id, a page at a time: (id, storageUrl, blob)."""
+        after = -1
+        while page := self._read(
+            "SELECT m.id, m.storage_url, s.kept FROM media m JOIN score s ON s.media_id = m.id AND s.scorer_id = ? "
+            "WHERE m.id > ? ORDER BY m.id LIMIT ?",
+            (scorer.id, after, PAGE),
+            lambda *row: row,
+        ):
+            yield page
+            after = page[-1][0]
+
+    def judged(self, scorer: Scorer, sink: str) -> Iterator[list[Judged]]:
+        """The media whose tags are given and whose scores of this model are kept, a page at a time."""
+        after = -1
+        while page := self._read(JUDGED, (scorer.id, sink, after, PAGE), Judged):
+            yield page
+            after = page[-1].media_id
+
+    def without_scores(self, scorer: Scorer) -> int:
+        """How many media were tagged and have no scores of this model."""
+        return self._read(f"SELECT count(*) {TAGGED_WITHOUT}", (scorer.id,), int)[0]
 
     def _read(self, sql: str, values: Sequence[object], shape: Callable[..., T]) -> list[T]:
         """The rows, each as `shape` makes it of its columns; a row that `shape` cannot read means a damaged file."""

@@ -9,6 +9,7 @@ NAMES = {
     "source": "listing the catalogue",
     "read": "reading",
     "decode": "decoding",
+    "dispatch": "the run's own machine",
     "infer": "the model",
     "record": "the ledger",
     "deliver": "the media API",
@@ -41,10 +42,12 @@ def find_bottleneck(meters: Sequence[Meter], seconds: float) -> Meter:
     return max(meters, key=lambda m: utilisation(m, seconds))
 
 
-def advice(meters: Sequence[Meter], seconds: float, device: str, usable_cores: int | None = None) -> str:
+def advice(
+    meters: Sequence[Meter], seconds: float, device: str, usable_cores: int | None = None, *, cluster: bool = False
+) -> str:
     """One line, such as `decoding limits: 2 threads busy 98%, session idle 40%: --decode-threads 4`.
 
-    `usable_cores`: those of this machine unless given.
+    `usable_cores`: those of this machine unless given. `cluster`: reading, decoding and the model are on its nodes.
     """
     slowest = find_bottleneck(meters, seconds)
     if utilisation(slowest, seconds) < TOO_SHORT:
@@ -54,7 +57,17 @@ def advice(meters: Sequence[Meter], seconds: float, device: str, usable_cores: i
         )
     idle = [f"session idle {1 - utilisation(m, seconds):.0%}" for m in meters if m.name == "infer" and m is not slowest]
     busy = f"{_who(slowest)}busy {_percent(slowest, seconds)}"
-    return f"{_what(slowest)} limits: {', '.join([busy, *idle])}: {_cure(slowest, device, usable_cores or cores())}"
+    in_cluster = _IN_CLUSTER.get(slowest.name) if cluster else None
+    cure = in_cluster or _cure(slowest, device, usable_cores or cores())
+    return f"{_what(slowest)} limits: {', '.join([busy, *idle])}: {cure}"
+
+
+_IN_CLUSTER = {
+    "read": "faster is a faster storage, or a faster network to it; more nodes would not help",
+    "decode": "more CPUs in the cluster: `ray start --address=HOST:6379` on another machine",
+    "infer": "as it should be; faster are more sessions in the cluster: more GPUs, or more nodes",
+    "dispatch": "handing blocks out takes all of a core: a run for each half of the catalogue, on two machines",
+}
 
 
 def _what(meter: Meter) -> str:

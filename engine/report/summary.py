@@ -45,6 +45,7 @@ class Summary:
         ledger: how many media the ledger holds now, by outcome; those of earlier runs too.
         refused_records: how many single records in the ledger the API gave up on, in this run and earlier ones.
         follows: whether the run waited for new media.
+        cluster: with --ray, its nodes and sessions, what crossed the network and what was lost.
     """
 
     tally: Tally
@@ -60,6 +61,7 @@ class Summary:
     refused_records: int = 0
     interrupted: bool = False
     follows: bool = False
+    cluster: Mapping[str, int] | None = None
 
     @property
     def rate(self) -> float:
@@ -96,7 +98,7 @@ class Summary:
             "peak_vram_of": self.peak_vram_of,
             "ledger": {outcome.value: count for outcome, count in self.ledger.items()},
             "interrupted": self.interrupted,
-        }
+        } | ({} if self.cluster is None else {"cluster": dict(self.cluster)})
 
     def lines(self) -> list[str]:
         """The lines that `engine run` prints at its end."""
@@ -123,8 +125,22 @@ class Summary:
             + (f"; {waiting:,} {'medium waits' if waiting == 1 else 'media wait'} in the outbox" if waiting else ""),
             f"at most {self.peak_rss_mb:,.0f} MB of memory"
             + ("" if self.peak_vram_mb is None else f", {self.peak_vram_mb:,.0f} MB of VRAM ({self.peak_vram_of})"),
+            *self._of_cluster(),
             f"busy: {shares}",
             *self._advice(),
+        ]
+
+    def _of_cluster(self) -> list[str]:
+        if self.cluster is None:
+            return []
+        count = self.cluster.get
+        moved, rows = count("bytes_of_rows_between_nodes", 0), count("bytes_of_rows", 0)
+        losses = {what: count(f"lost_{what}s", 0) for what in ("node", "worker", "session")}
+        lost = [counted(number, what) for what, number in losses.items() if number]
+        return [
+            f"on {counted(count('nodes', 0), 'node')} with {counted(count('sessions', 0), 'session')}; "
+            f"{moved / 1e6:,.0f} of {rows / 1e6:,.0f} MB of rows went from node to node"
+            + (f"; lost and made up for: {', '.join(lost)}" if lost else "")
         ]
 
     def _advice(self) -> list[str]:
@@ -134,7 +150,7 @@ class Summary:
             return []
         if self.follows and utilisation(find_bottleneck(meters, self.seconds), self.seconds) < TOO_SHORT:
             return []
-        return [advice(meters, self.seconds, self.device)]
+        return [advice(meters, self.seconds, self.device, cluster=self.cluster is not None)]
 
 
 def counted(number: int, what: str) -> str:

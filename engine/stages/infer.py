@@ -31,33 +31,15 @@ class Scored(NamedTuple):
 
 
 class Inference:
-    """Runs the session on batches and settles the media by what it says."""
+    """Runs the session on batches."""
 
-    def __init__(
-        self,
-        session: Session,
-        select: Select,
-        sinks: Sequence[Sink],
-        in_flight: InFlight,
-        batcher: Batcher,
-        scored: Channel[Scored],
-        stop: Stop,
-        *,
-        features: int = 0,
-    ) -> None:
-        """`features`: how many numbers of a picture's vector follow its scores in what the session gives."""
+    def __init__(self, session: Session, batcher: Batcher, scored: Channel[Scored], stop: Stop) -> None:
         self._session = session
-        self._features = features
-        self._select = select
-        self._sinks = sinks
-        self._in_flight = in_flight
         self._batcher = batcher
         self._scored = scored
         self._stop = stop
         self.inferring = Meter("infer")
-        self.recording = Meter("record")
         self.inferring.depth = batcher.__len__
-        self.recording.depth = scored.__len__
         stop.on_stop(session.terminate)
 
     def infer(self) -> None:
@@ -76,8 +58,29 @@ class Inference:
             raise
         finally:
             self._batcher.give_back(batch)
-        self._check(scores, tickets)
         self._scored.put(Scored(tickets, scores), self.inferring)
+
+
+class Recorder:
+    """Makes results of scores, and settles the media with them."""
+
+    def __init__(
+        self,
+        select: Select,
+        sinks: Sequence[Sink],
+        in_flight: InFlight,
+        scored: Channel[Scored],
+        *,
+        features: int = 0,
+    ) -> None:
+        """`features`: how many numbers of a picture's vector follow its scores in what the session gives."""
+        self._features = features
+        self._select = select
+        self._sinks = sinks
+        self._in_flight = in_flight
+        self._scored = scored
+        self.recording = Meter("record")
+        self.recording.depth = scored.__len__
 
     def record(self) -> None:
         """The recorder's thread. A few batches may be on their way to the disk, so that they share its commits."""
@@ -95,6 +98,7 @@ class Inference:
 
     def _store(self, scored: Scored) -> Future[None]:
         with self.recording.working(items=len(scored.tickets)):
+            _check(scored)
             pairs = zip(scored.tickets, scored.scores, strict=True)
             tagged = [self._tagged(ticket, row) for ticket, row in pairs]
             entries = {sink.name: [sink.entry(item) for item in tagged] for sink in self._sinks}
@@ -106,10 +110,11 @@ class Inference:
         scores, features = row[: -self._features], row[-self._features :]
         return Tagged(ticket.media, self._select(scores), scores, features, ticket.hash)
 
-    def _check(self, scores: Scores, tickets: Sequence[Ticket]) -> None:
-        """A NaN compares as false with any threshold: without this check it would read as "no tags"."""
-        if not np.isfinite(scores).all():
-            raise SessionError(
-                f"the model gave scores that are no numbers in the batch of medium {tickets[0].media.id}: "
-                "convert again, or use --precision fp32"
-            )
+
+def _check(scored: Scored) -> None:
+    """A NaN compares as false with any threshold: without this check it would read as "no tags"."""
+    if not np.isfinite(scored.scores).all():
+        raise SessionError(
+            f"the model gave scores that are no numbers in the batch of medium {scored.tickets[0].media.id}: "
+            "convert again, or use --precision fp32"
+        )

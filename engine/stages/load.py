@@ -8,7 +8,7 @@ read, wait or are decoded are bounded.
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,9 @@ from engine.families.family import Family
 from engine.flow.channels import Channel, Meter, Stop, WeightedSemaphore
 from engine.pictures.decode import is_memory_shortage
 from engine.pictures.sniff import sniff
-from engine.stages.batch import Batcher
 from engine.stages.readers import FIRST, MOST, Readers
 from engine.stages.storage_watch import ReadWatch, RootWatch, StormWatch, state_within
-from engine.stages.ticket import Failed, Ticket
+from engine.stages.ticket import Claim, Failed
 from engine.storage import Storage, known_state
 from engine.types import FileState, Row
 from engine.vectors.hash import picture_hash
@@ -31,23 +30,35 @@ SMALLEST = 256_000
 files, and the memory of their tickets would grow with the catalogue."""
 
 
-class Loaded(NamedTuple):
+C = TypeVar("C", bound=Claim)
+C_contra = TypeVar("C_contra", bound=Claim, contravariant=True)
+
+
+class Loaded(NamedTuple, Generic[C]):
     """A medium and its whole file, for which `share` bytes of the read-ahead are taken."""
 
-    ticket: Ticket
+    ticket: C
     data: bytes
     share: int
 
 
-class Loader:
+class Rows(Protocol[C_contra]):
+    """Where fitted pictures go to: the batcher."""
+
+    def add(self, ticket: C_contra, row: Row, meter: Meter | None = None) -> None:
+        """Copy `row`, and tell the ticket that it is `in_batch`."""
+        ...
+
+
+class Loader(Generic[C]):
     """Reads, decodes and fits; gives rows to the batcher."""
 
     def __init__(
         self,
         storage: Storage,
         family: Family,
-        todo: Channel[Ticket],
-        batcher: Batcher,
+        todo: Channel[C],
+        batcher: Rows[C],
         reads: ReadWatch,
         root: RootWatch,
         storm: StormWatch,
@@ -75,7 +86,7 @@ class Loader:
         # A file has its share of the read-ahead from when its size is known until it is decoded. One larger than all of
         # it passes alone. So the channel needs no bound of its own: it never holds more files than have a share.
         self._read_ahead = WeightedSemaphore(config.read_ahead, stop)
-        self.loaded: Channel[Loaded] = Channel(max(1, config.read_ahead // SMALLEST), stop)
+        self.loaded: Channel[Loaded[C]] = Channel(max(1, config.read_ahead // SMALLEST), stop)
         self._readers = None if config.read_threads else Readers()
         self.most = config.read_threads or MOST
         self._at_once = WeightedSemaphore(config.read_threads or FIRST, stop)
@@ -138,7 +149,7 @@ class Loader:
         if self._readers:
             self._readers.failed()
 
-    def _read(self, ticket: Ticket) -> bool:
+    def _read(self, ticket: C) -> bool:
         """Read one medium's file; False if the read was given up meanwhile, and with it this thread."""
         if ticket.failed:
             return self._look_at(ticket, ticket.failed)
@@ -161,7 +172,7 @@ class Loader:
                 self._refuse(ticket, result)
             return True
 
-    def _look_at(self, ticket: Ticket, failed: Failed) -> bool:
+    def _look_at(self, ticket: C, failed: Failed) -> bool:
         """Whether the file of a medium that failed before is another now: one that is not there (or the share) is
         none."""
         self._reads.begin(ticket)
@@ -172,11 +183,11 @@ class Loader:
         ticket.looked_at(replaced=state is not None and state != failed.file)
         return True
 
-    def _try_to_read(self, ticket: Ticket) -> Loaded | MediumError | None:
+    def _try_to_read(self, ticket: C) -> Loaded[C] | MediumError | None:
         """The file, with its share of the read-ahead; or why it is not had; None if the read was given up meanwhile."""
         key = ticket.media.storage_url
         share = 0
-        result: Loaded | MediumError
+        result: Loaded[C] | MediumError
         self._reads.begin(ticket)
         try:
             with self.reading.working():
@@ -205,7 +216,7 @@ class Loader:
             self._read_ahead.release(share)
         return result
 
-    def _refuse(self, ticket: Ticket, error: MediumError) -> None:
+    def _refuse(self, ticket: C, error: MediumError) -> None:
         """Settle a medium whose file is no picture, or a broken one."""
         state = self._state(ticket)
         if isinstance(error, NotAPicture):
@@ -213,10 +224,10 @@ class Loader:
         else:
             ticket.fail(str(error), state)
 
-    def _state(self, ticket: Ticket) -> FileState | None:
+    def _state(self, ticket: C) -> FileState | None:
         return state_within(self._storage, ticket.media.storage_url, self._waits.silence)
 
-    def _is_worth_another_try(self, ticket: Ticket, error: Unreadable, turns_before: int) -> bool:
+    def _is_worth_another_try(self, ticket: C, error: Unreadable, turns_before: int) -> bool:
         """After a failed read: True to read again now; else the ticket is settled, or waits for its second chance."""
         if error.kind is Kind.TRANSIENT:
             self._troubled()
@@ -251,7 +262,7 @@ class Loader:
         while True:
             self._decode(row, *self.loaded.get(self.decoding))
 
-    def _decode(self, row: Row, ticket: Ticket, data: bytes, share: int) -> None:
+    def _decode(self, row: Row, ticket: C, data: bytes, share: int) -> None:
         try:
             with ticket.decoding():
                 ticket.hash = self._decode_into(row, data, ticket.media.storage_url)

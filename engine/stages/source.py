@@ -5,6 +5,7 @@ no more. It is admitted only when its turn comes.
 """
 
 import math
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
@@ -67,7 +68,9 @@ class Source:
         waits: Waits,
         stop: Stop,
         say: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[Callable[[], None]], None] = lambda _: None,
     ) -> None:
+        """`on_change` takes what is to be called, by any thread, when the catalogue has changed."""
         self._catalogue, self._admission, self._storage = catalogue, admission, storage
         self._in_flight, self._todo = in_flight, todo
         self._config, self._waits, self._stop, self._say = config, waits, stop, say
@@ -75,6 +78,9 @@ class Source:
         self._swept = Position()
         self._waiting = 0  # admitted, not yet handed on
         self._suspects: list[Media] = []
+        self._woken = threading.Event()
+        on_change(self._woken.set)
+        stop.on_stop(self._woken.set)
         self.meter = Meter("source")
 
     @property
@@ -86,12 +92,18 @@ class Source:
         """The stage's thread: ends when the catalogue does, or with `follow` never."""
         tail = self._full_sweep(RETRIED if self._config.retry_failed else ())
         full_sweep_due = time.monotonic() + self._waits.full_sweep
-        while self._config.follow and self._left != 0 and not self._stop.event.wait(self._config.follow):
+        while self._config.follow and self._left != 0 and self._wait(self._config.follow):
             if time.monotonic() < full_sweep_due:
                 tail = self._sweep(tail)
             else:
                 tail = self._full_sweep()
                 full_sweep_due = time.monotonic() + self._waits.full_sweep
+
+    def _wait(self, seconds: float) -> bool:
+        """Until that time is over or the catalogue tells of a change; False if the run is to end."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+        return not self._stop.is_set()
 
     def close(self) -> None:
         """Tell the stages behind that nothing more will come."""

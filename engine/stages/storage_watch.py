@@ -12,7 +12,7 @@ from engine.config import WAITS, Waits
 from engine.errors import Kind, StorageError, Unreadable
 from engine.flow.channels import Stop
 from engine.flow.stage import in_thread
-from engine.stages.ticket import Ticket
+from engine.stages.ticket import Claim
 from engine.storage import Storage, known_state
 from engine.types import FileState
 
@@ -195,7 +195,7 @@ class _Read:
         hung_with_all: whether the storage hung as a whole meanwhile: the file is not at fault.
     """
 
-    def __init__(self, ticket: Ticket, share: int) -> None:
+    def __init__(self, ticket: Claim, share: int) -> None:
         self.ticket, self.share = ticket, share
         self.since = time.monotonic()
         self.hung_with_all = False
@@ -231,7 +231,7 @@ class ReadWatch:
         self._patience = timeout_s  # until another question is asked beside one that has no answer
         self.all_hang = False
 
-    def begin(self, ticket: Ticket, share: int = 0) -> None:
+    def begin(self, ticket: Claim, share: int = 0) -> None:
         """This thread asks the storage for something; `share` bytes of the read-ahead are taken for it."""
         with self._lock:
             self._reading[threading.current_thread()] = _Read(ticket, share)

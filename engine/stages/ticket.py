@@ -69,6 +69,22 @@ class Failed(NamedTuple):
     file: FileState | None
 
 
+class Claim(Protocol):
+    """What the loader needs of a medium's ticket; the ticket itself, or what stands for it on another machine."""
+
+    media: Media
+    last_chance: bool
+    failed: Failed | None
+    hash: int | None
+
+    def in_batch(self) -> None: ...
+    def wait_for_second_chance(self) -> bool: ...
+    def fail(self, reason: str, file: FileState | None = None) -> None: ...
+    def skip(self, reason: str, file: FileState | None = None) -> None: ...
+    def looked_at(self, *, replaced: bool) -> None: ...
+    def decoding(self) -> AbstractContextManager[None]: ...
+
+
 class Ticket:
     """One medium under way. Held by exactly one stage at a time; that stage settles it or hands it on.
 

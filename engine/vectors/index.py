@@ -22,6 +22,7 @@ CANDIDATES = 500
 SAMPLE = 2_000
 """The median is that of so many pictures, those with the lowest ids."""
 _GROW = 1.25
+_REMEMBERED = 20_000  # pictures
 _AT_ONCE = 2_000
 
 
@@ -49,12 +50,20 @@ class VectorIndex:
         self._count = 0  # rows in use; there are some to spare
         self._rows: dict[int, int] = {}  # by media id; what is not in here was deleted
         self._alive: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._copies: tuple[int, int, list[list[int]]] = (-1, -1, [])  # of which change, and with how many bits
+        self._near: tuple[int, dict[tuple[int, int], list[int]]] = (-1, {})  # of which change, by id and number
 
     def __len__(self) -> int:
         """How many pictures there are."""
         with self._lock:
             self._refresh()
             return len(self._rows)
+
+    def ids(self) -> set[int]:
+        """The pictures' media ids."""
+        with self._lock:
+            self._refresh()
+            return set(self._rows)
 
     def like(self, vector: Vector, picture_hash: int, limit: int) -> list[Alike]:
         """The `limit` pictures that are most alike, the best first; equal ones by id."""
@@ -75,12 +84,42 @@ class VectorIndex:
     def copies(self, most_bits: int = COPY) -> list[list[int]]:
         """Groups of pictures whose hashes differ in at most `most_bits`, each by id, the largest group first.
 
-        Two are in one group if a chain of such pairs leads from one to the other.
+        Two are in one group if a chain of such pairs leads from one to the other. While nothing changes, the very same
+        list is returned: it is not to be changed.
         """
         with self._lock:
             self._refresh()
-            rows = np.flatnonzero(self._alive[: self._count])
-            return _groups(self._ids[rows], self._hashes[rows], most_bits)
+            if self._copies[:2] != (self._change, most_bits):
+                rows = np.flatnonzero(self._alive[: self._count])
+                self._copies = self._change, most_bits, _groups(self._ids[rows], self._hashes[rows], most_bits)
+            return self._copies[2]
+
+    def neighbours(self, media_id: int, limit: int) -> list[int]:
+        """The ids of the `limit` pictures whose bits differ least, without itself and its copies; nearest first.
+
+        Rougher than `like_picture`, for it reads no vectors from the file. None for a picture that is not kept.
+        """
+        with self._lock:
+            self._refresh()
+            if self._near[0] != self._change or len(self._near[1]) > _REMEMBERED:
+                self._near = self._change, {}
+            known = self._near[1]
+            if (media_id, limit) not in known:
+                known[media_id, limit] = self._neighbours(media_id, limit)
+            return known[media_id, limit]
+
+    def _neighbours(self, media_id: int, limit: int) -> list[int]:
+        row = self._rows.get(media_id)
+        if row is None:
+            return []
+        count = self._count
+        differ = np.bitwise_count(self._bits[:count] ^ self._bits[row]).sum(axis=1, dtype=np.int32)
+        copy = np.bitwise_count(self._hashes[:count] ^ self._hashes[row]) <= COPY  # itself too
+        differ[copy | ~self._alive[:count]] = np.iinfo(np.int32).max
+        most = min(limit, count)
+        nearest = np.argpartition(differ, most - 1)[:most]
+        nearest = nearest[np.lexsort([self._ids[nearest], differ[nearest]])]
+        return [int(self._ids[i]) for i in nearest if differ[i] < np.iinfo(np.int32).max]
 
     def _like(self, vector: Vector, picture_hash: int, limit: int) -> list[Alike]:
         if not self._rows:
@@ -167,7 +206,8 @@ def _groups(ids: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64], most_bit
     Hashes are cut into `most_bits` + 1 pieces: two that differ in at most `most_bits` bits are equal in one piece at
     least. So only pictures that share a piece are compared.
     """
-    leader = np.arange(len(ids))
+    hashes, same = np.unique(hashes, return_inverse=True)
+    leader = np.arange(len(hashes))
 
     def find(one: int) -> int:
         while leader[one] != one:
@@ -179,15 +219,18 @@ def _groups(ids: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64], most_bit
     for piece in range(most_bits + 1):
         part = (hashes >> np.uint64(piece * width)) & np.uint64(2**width - 1)
         order = np.argsort(part, kind="stable")
-        ends = np.flatnonzero(np.diff(part[order])) + 1
-        for same in np.split(order, ends):
-            for at in range(len(same) - 1):
-                rest = same[at + 1 :]
-                near = np.bitwise_count(hashes[rest] ^ hashes[same[at]]) <= most_bits
-                for other in rest[near].tolist():
-                    leader[find(other)] = find(int(same[at]))
+        part, sorted_hashes = part[order], hashes[order]
+        at = np.arange(len(order))
+        for step in range(1, len(order)):  # each with the next, the one after that, and so on, within its piece
+            at = at[at + step < len(order)]
+            at = at[part[at] == part[at + step]]
+            if not len(at):
+                break
+            near = at[np.bitwise_count(sorted_hashes[at] ^ sorted_hashes[at + step]) <= most_bits]
+            for one, other in zip(order[near].tolist(), order[near + step].tolist(), strict=True):
+                leader[find(other)] = find(one)
     groups: dict[int, list[int]] = {}
     for one in range(len(ids)):
-        groups.setdefault(find(one), []).append(int(ids[one]))
+        groups.setdefault(find(int(same[one])), []).append(int(ids[one]))
     several = [sorted(group) for group in groups.values() if len(group) > 1]
     return sorted(several, key=lambda group: (-len(group), group[0]))

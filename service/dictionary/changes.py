@@ -234,13 +234,12 @@ def _put_back(change: Change, log: list[list[Any]]) -> list[str]:
         key = tuple(key_list)
         if change.get(table, key) != after:
             kept.append(f"{_told(change, table, key, after or before)} was changed since")
+            if table == "concept":
+                _name_by_key(change, key[0])
             continue
         if table == "concept" and before is None and _in_use(change.connection, key[0]):
             kept.append(f"{after[0]} was given more since")
-            if not change.connection.execute(
-                "SELECT 1 FROM name WHERE concept = ? AND kind = ?", (key[0], Kind.KEY)
-            ).fetchone():
-                change.add("name", (key[0], after[0], "", str(Kind.KEY), "", 1.0))
+            _name_by_key(change, key[0])
             continue
         mark = len(change.log)
         try:
@@ -249,6 +248,14 @@ def _put_back(change: Change, log: list[list[Any]]) -> list[str]:
             del change.log[mark:]
             kept.append(f"{_told(change, table, key, before or after)} stands against what was changed since")
     return kept
+
+
+def _name_by_key(change: Change, concept: int) -> None:
+    """Of a concept that stays: its key is one of its names again, should that have been put back already."""
+    row = change.get("concept", (concept,))
+    own = "SELECT 1 FROM name WHERE concept = ? AND kind = ?"
+    if row and not change.connection.execute(own, (concept, Kind.KEY)).fetchone():
+        change.add("name", (concept, row[0], "", str(Kind.KEY), "", 1.0))
 
 
 def _in_use(connection: sqlite3.Connection, concept: int) -> bool:

@@ -12,6 +12,7 @@ from service.search.names import Meaning, Names
 from service.search.query import (
     All,
     Any_,
+    Code,
     Everything,
     Ids,
     Mistake,
@@ -29,8 +30,12 @@ from service.search.query import (
     names,
 )
 
-Neighbours = Callable[[int], Mapping[int, float]]
-"""The pictures that look like one, by their id, with how much in 0..1; empty where that is not known."""
+Neighbours = Callable[[int], Mapping[int, float] | None]
+"""The pictures that look like one, by their id, with how much in 0..1; empty where that one has no vector.
+
+None where the library keeps no vectors.
+"""
+NO_VECTORS = "no vectors are kept for this library: an `engine run` of it with a model that gives them keeps them"
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,10 @@ class Answer:
     resolved: list[Resolved] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def mistake(self, of: str, reason: str) -> None:
+    def mistake(self, of: str, code: Code, reason: str) -> None:
         """Add one, about a word of the query."""
         at = self.text.lower().find(of.lower())
-        self.mistakes.append(Mistake(max(at, 0), len(of) if at >= 0 else max(1, len(self.text)), reason))
+        self.mistakes.append(Mistake(max(at, 0), len(of) if at >= 0 else max(1, len(self.text)), reason, code))
 
     @property
     def order(self) -> Order:
@@ -156,13 +161,20 @@ class Evaluation:
                 continue
             meanings = self._vocabulary.meanings(self._index, text, "rating", self._language)
             if not meanings:
-                self._answer.mistake(text, f"no rating is called {text[:100]}")
+                self._answer.mistake(text, "rating unknown", f"no rating is called {text[:100]}")
             masks.append(self._name(meanings, wanted) > 0)
         return _any(masks)
 
     def _similar(self, media_id: int) -> Mask:
         mask = np.zeros(len(self._index.ids), np.bool_)
-        for one, likeness in self._neighbours(media_id).items():
+        neighbours = self._neighbours(media_id)
+        if neighbours is None:
+            self._answer.mistake(f"similar:{media_id}", "no vectors", NO_VECTORS)
+            return mask
+        if not neighbours:
+            sentence = f"nothing like picture {media_id} is known: it has no vector yet, or no other picture is like it"
+            self._answer.mistake(f"similar:{media_id}", "nothing similar", sentence)
+        for one, likeness in neighbours.items():
             if (row := self._index.row(one)) is not None:
                 mask[row] = True
                 self._answer.score[row] += round(likeness * 65_535)
@@ -172,7 +184,7 @@ class Evaluation:
         if isinstance(condition, Source):
             if condition.text not in ("human", "model") and condition.text not in self._index.models:
                 sentence = f"no model is called {condition.text[:100]}: there is human, model, or a model's name"
-                self._answer.mistake(condition.text, sentence)
+                self._answer.mistake(condition.text, "model unknown", sentence)
             return wanted._replace(source=condition.text)
         half = 0.5 / 65_535  # of a step, for a score is kept in steps
         low = condition.low + (half if condition.sign == ">" else -half)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from service.database import Database, media
 from service.search.evaluate import Answer, Evaluation, Neighbours, Resolved
 from service.search.index import ANY, Count, Index, keyed
-from service.search.names import Names
+from service.search.names import Names, folded
 from service.search.query import All, Any_, Everything, Name, Not, names, parse
 from service.search.said import TagOfPicture, tags_of
 
@@ -29,7 +29,7 @@ class MistakenQuery(ValueError):
 class Search:
     """Answers queries of one library."""
 
-    def __init__(self, database: Database, vocabulary: Names, neighbours: Neighbours = lambda _: {}) -> None:
+    def __init__(self, database: Database, vocabulary: Names, neighbours: Neighbours = lambda _: None) -> None:
         self.index = Index(database)
         self._database = database
         self.vocabulary = vocabulary
@@ -115,15 +115,19 @@ class Search:
         return [{"tag": tag.key, "name": shown(tag.key, language), "pictures": pictures} for tag, pictures in counts]
 
     def suggest(self, text: str, limit: int, language: str = "en") -> list[dict[str, Any]]:
-        """What may be meant by what is being typed, with the number of pictures; nothing that no picture has."""
+        """What may be meant by what is being typed, with the number of pictures; nothing that no picture has.
+
+        What is called so as a whole (`whole`) stands first.
+        """
         with self.index.fresh() as index:
             found = []
             for meaning in self.vocabulary.suggest(index, text, language, limit):
                 tags = keyed(index.by_key, [*meaning.keys, *meaning.narrower])
                 if tags and (pictures := index.count(tags)):
                     entry = {"tag": meaning.concept, "name": meaning.name, "via": meaning.via, "how": meaning.how}
-                    found.append({**entry, "category": tags[0].category, "pictures": pictures})
-            return found
+                    whole = folded(text) in {folded(one) for one in (meaning.via, meaning.name, meaning.concept)}
+                    found.append({**entry, "category": tags[0].category, "pictures": pictures, "whole": whole})
+            return sorted(found, key=lambda one: not one["whole"])
 
     def summary(self, language: str = "en") -> dict[str, Any]:
         """How many pictures there are, how many have tags; how many tags are in use, their categories, the ratings."""
@@ -180,8 +184,9 @@ class Search:
             own.sort(key=lambda one: one.key not in wanted)  # what was looked for first
             shown = [one for one in own if not _is_rating(one) or one.key in wanted][:CARD_TAGS]
             rating = next((one.key for one in own if _is_rating(one)), None)
-            entries = [self._entry(one, language) for one in shown]
-            cards.append({"id": media_id, "path": paths[media_id], "tags": entries, "rating": rating})
+            card = {"id": media_id, "path": paths[media_id], "rating": rating}
+            card["ratingName"] = rating and self.vocabulary.shown(rating, language)
+            cards.append({**card, "tags": [self._entry(one, language) for one in shown]})
         return cards
 
     def _entry(self, one: TagOfPicture, language: str) -> dict[str, Any]:

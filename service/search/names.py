@@ -70,8 +70,8 @@ class Keys:
 
     def meanings(self, index: Index, text: str, category: str | None, language: str) -> Sequence[Meaning]:
         exact = index.by_key.get(text)
-        wanted = _folded(text)
-        tags = [exact] if exact else [one for one in index.tags.values() if wanted and _folded(one.key) == wanted]
+        wanted = folded(text)
+        tags = [exact] if exact else [one for one in index.tags.values() if wanted and folded(one.key) == wanted]
         if category == "rating":
             tags = [one for key in (f"rating:{text}", text) if (one := index.by_key.get(key))]
         elif category:
@@ -82,11 +82,11 @@ class Keys:
         return [one.concept for one in self.suggest(index, text, language, MAX_NEAR)]
 
     def suggest(self, index: Index, text: str, language: str, limit: int) -> Sequence[Meaning]:
-        wanted = _folded(text)
+        wanted = folded(text)
         if not wanted:
             return []
-        inside = [one for one in index.tags.values() if one.size and wanted in _folded(one.key)]
-        inside.sort(key=lambda one: (not _folded(one.key).startswith(wanted), -one.size, one.key))
+        inside = [one for one in index.tags.values() if one.size and wanted in folded(one.key)]
+        inside.sort(key=lambda one: (not folded(one.key).startswith(wanted), -one.size, one.key))
         return [_meaning(one, "part") for one in inside[:limit]]
 
     def groups(self, index: Index, language: str) -> Sequence[Group]:
@@ -100,5 +100,6 @@ def _meaning(one: Tag, how: str) -> Meaning:
     return Meaning(one.key, one.key, one.key, how, frozenset({one.key}))
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """The text without what makes no difference between keys: case, blanks, underscores, hyphens."""
     return unicodedata.normalize("NFKC", text).casefold().replace("_", "").replace(" ", "").replace("-", "")

@@ -164,13 +164,40 @@ class Similar:
 Tree = Everything | All | Any_ | Not | Name | Pattern | Rating | Source | Score | Untagged | Ids | Similar
 
 
+Code = Literal[
+    "too long",
+    "too many",
+    "too deep",
+    "or",
+    "minus",
+    "bracket not opened",
+    "bracket not closed",
+    "brackets empty",
+    "quotes not closed",
+    "quotes empty",
+    "stands alone",
+    "nothing follows",
+    "score",
+    "id",
+    "range",
+    "similar",
+    "order",
+    "rating unknown",
+    "model unknown",
+    "no vectors",
+    "nothing similar",
+]
+"""The kinds of mistakes; the last four are found when a query is evaluated. The page has a sentence for each."""
+
+
 @dataclass(frozen=True)
 class Mistake:
-    """What was left out: `length` characters from `at`, and why."""
+    """What was left out: `length` characters from `at`, and why; `code` names the kind, for those who translate."""
 
     at: int
     length: int
     reason: str
+    code: Code
 
 
 @dataclass(frozen=True)
@@ -185,9 +212,6 @@ class Query:
         order = f"order:{self.order}" if self.order else ""
         tree = f"({self.tree})" if order and isinstance(self.tree, Any_) else str(self.tree)
         return f"{tree} {order}".strip()
-
-
-_UNCLOSED = "this bracket is not closed"
 
 
 def parse(text: str) -> Query:
@@ -243,7 +267,12 @@ class _Parser:
         self._at = 0
         self._terms = 0
         if len(text) > MAX_LENGTH:
-            self._wrong(MAX_LENGTH, len(text), f"a query has {MAX_LENGTH:,} characters at most: the rest is left out")
+            self._wrong(
+                MAX_LENGTH,
+                len(text),
+                "too long",
+                f"a query has {MAX_LENGTH:,} characters at most: the rest is left out",
+            )
 
     def query(self, depth: int) -> Tree:
         """Up to the bracket that closes it, or the end."""
@@ -254,7 +283,7 @@ class _Parser:
             at = self._at
             if self._is_or():
                 if not parts:
-                    self._wrong(at, self._at, "`or` stands between two tags")
+                    self._wrong(at, self._at, "or", "`or` stands between two tags")
                 else:
                     clauses.append(_all(parts))
                     parts = []
@@ -262,7 +291,7 @@ class _Parser:
             elif (part := self._factor(depth)) is not None:
                 parts.append(part)
         if clauses and not parts:
-            self._wrong(began, began + 2, "`or` stands between two tags")
+            self._wrong(began, began + 2, "or", "`or` stands between two tags")
         elif parts:
             clauses.append(_all(parts))
         return _any(clauses)
@@ -274,7 +303,7 @@ class _Parser:
                 if depth:
                     return False
                 reason = "nothing opened this bracket: write a tag that begins with one in quotes"
-                self._wrong(self._at, self._at + 1, reason)
+                self._wrong(self._at, self._at + 1, "bracket not opened", reason)
             elif not self._text[self._at].isspace():
                 return True
             self._at += 1
@@ -293,7 +322,7 @@ class _Parser:
             negative = not negative
             self._at += 1
         if self._at > at and (self._at == len(self._text) or self._text[self._at].isspace()):
-            self._wrong(at, self._at, "nothing follows the minus: write it directly before a tag")
+            self._wrong(at, self._at, "minus", "nothing follows the minus: write it directly before a tag")
             return None
         part = self._group(depth) if self._text.startswith("(", self._at) else self._term(depth)
         if not negative or part is None:
@@ -304,17 +333,17 @@ class _Parser:
         at = self._at
         self._at += 1
         if depth >= MAX_DEPTH:
-            self._wrong(at, at + 1, f"brackets may lie {MAX_DEPTH} deep at most")
+            self._wrong(at, at + 1, "too deep", f"brackets may lie {MAX_DEPTH} deep at most")
             return None
         tree = self.query(depth + 1)
         closed = self._text.startswith(")", self._at)
         if closed:
             self._at += 1
-        elif not any(one.reason == _UNCLOSED for one in self.mistakes):  # of several one is enough
-            self._wrong(at, at + 1, _UNCLOSED)
+        elif not any(one.code == "bracket not closed" for one in self.mistakes):  # of several one is enough
+            self._wrong(at, at + 1, "bracket not closed", "this bracket is not closed")
         if isinstance(tree, Everything):
             if closed and self._at - at <= 2:
-                self._wrong(at, self._at, "there is nothing between the brackets")
+                self._wrong(at, self._at, "brackets empty", "there is nothing between the brackets")
             return None
         return tree
 
@@ -329,7 +358,9 @@ class _Parser:
         self._terms += 1
         if self._terms > MAX_TERMS:
             if self._terms == MAX_TERMS + 1:
-                self._wrong(at, len(self._text), f"a query has {MAX_TERMS} tags at most: the rest is left out")
+                self._wrong(
+                    at, len(self._text), "too many", f"a query has {MAX_TERMS} tags at most: the rest is left out"
+                )
             return None
         return self._meaning(prefix, word, quoted, at)
 
@@ -346,18 +377,19 @@ class _Parser:
         at = self._at
         found = re.compile(r'"((?:[^"\\]|\\.)*)("|$|\\$)', re.DOTALL).match(self._text, at)
         if found is None or found[2] != '"':
-            self._wrong(at, at + 1, "these quotes are not closed")
+            self._wrong(at, at + 1, "quotes not closed", "these quotes are not closed")
         self._at = found.end() if found else len(self._text)
         return re.sub(r"\\(.)", r"\1", found[1] if found else "", flags=re.DOTALL)
 
     def _meaning(self, prefix: str | None, word: str, quoted: bool, at: int) -> Tree | None:
         if prefix in ("untagged", "tagged"):
             if word:
-                return self._wrong(at, self._at, f"`{prefix}:` stands alone")
+                return self._wrong(at, self._at, "stands alone", f"`{prefix}:` stands alone")
             return Untagged(prefix == "untagged")
         if not word.strip():
-            reason = f"nothing follows `{prefix}:`" if prefix else "there is nothing between the quotes"
-            return self._wrong(at, self._at, reason)
+            if prefix:
+                return self._wrong(at, self._at, "nothing follows", f"nothing follows `{prefix}:`")
+            return self._wrong(at, self._at, "quotes empty", "there is nothing between the quotes")
         if prefix is None or prefix in CATEGORIES:
             is_pattern = "*" in word and not quoted and _is_balanced(word)
             return Pattern(word, prefix) if is_pattern else Name(word, prefix)
@@ -372,12 +404,12 @@ class _Parser:
 
     def _rating(self, word: str, at: int) -> Tree | None:
         texts = tuple(text for text in word.split(",") if text.strip())
-        return Rating(texts) if texts else self._wrong(at, self._at, "nothing follows `rating:`")
+        return Rating(texts) if texts else self._wrong(at, self._at, "nothing follows", "nothing follows `rating:`")
 
     def _score(self, word: str, at: int) -> Tree | None:
         found = _SCORE.fullmatch(word)
         if not found:
-            return self._wrong(at, self._at, "a score is a number from 0 to 1, as in `score:>0.8`")
+            return self._wrong(at, self._at, "score", "a score is a number from 0 to 1, as in `score:>0.8`")
         sign, value = found[1], float(found[2])
         low = value if sign in ("", ">", ">=") else -1.0
         high = value if sign in ("", "<", "<=") else 2.0
@@ -387,26 +419,26 @@ class _Parser:
         low, dots, high = word.partition("..")
         ends = (low, high) if dots else (low,)
         if word == ".." or not all(_NUMBER.fullmatch(end) or (dots and not end) for end in ends):
-            return self._wrong(at, self._at, "an id is a number, and a range is written `id:10..20`")
+            return self._wrong(at, self._at, "id", "an id is a number, and a range is written `id:10..20`")
         first = int(low) if low else 0
         if high and int(high) < first:
-            return self._wrong(at, self._at, f"a range begins with the smaller number: `id:{high}..{low}`")
+            return self._wrong(at, self._at, "range", f"a range begins with the smaller number: `id:{high}..{low}`")
         return Ids(first, (int(high) if high else 10**18 - 1) if dots else first)
 
     def _similar(self, word: str, at: int) -> Tree | None:
         if not _NUMBER.fullmatch(word):
-            return self._wrong(at, self._at, "`similar:` takes the id of a picture")
+            return self._wrong(at, self._at, "similar", "`similar:` takes the id of a picture")
         return Similar(int(word))
 
     def _order(self, word: str, at: int) -> None:
         order = _ORDERS.get(word.lower())
         self.order = order or self.order
         if order is None:
-            self._wrong(at, self._at, f"the orders are {', '.join(_ORDERS)}")
+            self._wrong(at, self._at, "order", f"the orders are {', '.join(_ORDERS)}")
 
-    def _wrong(self, at: int, end: int, reason: str) -> Tree | None:
+    def _wrong(self, at: int, end: int, code: Code, reason: str) -> Tree | None:
         """Leaves this out; None, for callers that have nothing else to give."""
-        self.mistakes.append(Mistake(at, max(1, end - at), reason))
+        self.mistakes.append(Mistake(at, max(1, end - at), reason, code))
         return None
 
 

@@ -10,6 +10,7 @@ import { Similar } from "./similar.js";
 import { choose, language, LANGUAGES, t, translate } from "./words.js";
 
 const SUMMARY_EVERY_MS = 5000;
+const EVERY = "id:0.."; // an empty query edits nothing
 const ORDERS = ["best", "new", "old", "score", "random"];
 
 translate();
@@ -94,7 +95,7 @@ function show(anew = false) {
   }
   byId("order").value = state.order;
   picture.show(state.picture);
-  document.title = [state.q, summary?.library ?? "Library"].filter(Boolean).join(" · ");
+  document.title = [state.q, summary?.library ?? t("library")].filter(Boolean).join(" · ");
 }
 
 async function refresh() {
@@ -139,7 +140,7 @@ byId("language").replaceChildren(...Object.entries(LANGUAGES).map(([code, name])
 byId("language").addEventListener("change", ({ target }) => choose(target.value));
 byId("select-none").addEventListener("click", () => grid.selectNone());
 byId("select-edit").addEventListener("click", () => edit.open({ pictures: grid.selected }, t("selected", grid.selected.length)));
-byId("edit-found").addEventListener("click", () => edit.open({ query: shownQuery }, t("editFound", grid.total)));
+byId("edit-found").addEventListener("click", () => edit.open({ query: shownQuery || EVERY }, byId("edit-found").textContent));
 
 const help = byId("help");
 byId("help-keys").replaceChildren(...t("keys").flatMap?.(([key, what]) => [make("dt", {}, make("kbd", {}, key)), make("dd", {}, what)]));

@@ -1,8 +1,8 @@
 // The dictionary's editor: one concept with all its names, and the journal of every change with undo.
 
 import { box } from "./complete.js";
-import { byId, getAnswer, getJson, make, postJson, toast, who } from "./dom.js";
-import { choose, language, LANGUAGES, t, translate } from "./words.js";
+import { byId, getAnswer, getJson, make, number, postJson, sure, toast, typed, who } from "./dom.js";
+import { category, choose, lang, language, LANGUAGES, t, translate } from "./words.js";
 
 const SHOWN = [["zh-Hans", "简体中文"], ["ja", "日本語"], ["en", "English"]];
 const KINDS = ["display", "synonym", "abbreviation", "former key"];
@@ -15,11 +15,11 @@ byId("language").addEventListener("change", ({ target }) => choose(target.value)
 byId("who").value = localStorage.getItem("who") ?? "";
 byId("who").addEventListener("change", ({ target }) => localStorage.setItem("who", target.value.trim()));
 byId("find").replaceChildren(
-  box("find-input", "find", { path: "/page/tags/suggest", choose: ({ tag }) => open(tag), enter: (text) => text && resolve(text) }),
+  box("find-input", "find", { path: "/page/tags/suggest", choose: ({ tag }) => open(tag), enter: (text) => resolve(text) }),
 );
 byId("new").addEventListener("submit", (event) => {
   event.preventDefault();
-  const key = byId("new-key").value.trim();
+  const key = typed(byId("new-key"));
   if (key) change({ key, do: "add", category: "general" }, null);
 });
 byId("journal-open").addEventListener("click", () => journal());
@@ -80,7 +80,7 @@ function show() {
     make("section", {}, make("h3", {}, t(title)),
       make("ul", { class: "names" }, ...some.map((one) => make("li", {}, make("span", {}, one), make("button", { class: "off", "aria-label": `${t("remove")} ${one}`, click: () => remove(one) }, "×")))), add);
   byId("concept").replaceChildren(
-    make("h2", {}, concept.key, make("small", {}, ` ${concept.category} · ${concept.count.toLocaleString()}`)),
+    make("h2", {}, concept.key, make("small", {}, ` ${category(concept.category)} · ${number(concept.count)}`)),
     make("p", { class: "buttons" },
       make("a", { class: "plain", href: `/?q=${encodeURIComponent(`"${concept.key}"`)}` }, t("pictureCount")),
       make("button", { class: "plain", click: () => change(of({ do: "hide", remove: concept.hidden })) }, t(concept.hidden ? "showConcept" : "hideConcept")),
@@ -100,7 +100,7 @@ function nameForm(of, lang) {
   const kind = make("select", { "aria-label": t("kind") }, ...KINDS.map((one) => make("option", { value: one, selected: one === "synonym" }, t(one))));
   const submit = (event) => {
     event.preventDefault();
-    const text = input.value.trim();
+    const text = typed(input);
     if (text) change(of({ do: "add", names: [{ text, lang, kind: kind.value }] }));
   };
   return make("form", { class: "field", submit }, input, kind, make("button", { class: "link" }, t("add")));
@@ -151,16 +151,19 @@ async function journal() {
   byId("journal").replaceChildren(
     ...entries.map((entry) =>
       make(
-        "li", { class: entry.undone_by ? "out" : "" }, make("span", {}, entry.summary), make("small", {}, `${entry.at} · ${entry.who}`),
-        entry.undone_by ? make("small", {}, `✓ ${t("undo")}`) : make("button", { class: "plain", click: () => undo(entry.id) }, t("undo")),
+        "li", { class: entry.undone_by ? "out" : "" }, make("span", {}, entry.summary), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
+        entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.summary}`, click: () => undo(entry) }, t(entry.action === "undo" ? "redo" : "undo")),
       )),
     ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),
   );
 }
 
-async function undo(entry) {
+/** An import, or what undid one, may have changed thousands of concepts, so it is asked about before. */
+async function undo({ id, action, summary }) {
+  const label = t(action === "undo" ? "redo" : "undo");
+  if (["import", "undo"].includes(action) && !(await sure(t("undoSure", summary), label))) return;
   try {
-    const done = await postJson(`/page/tags/journal/${entry}/undo`, { who: who() });
+    const done = await postJson(`/page/tags/journal/${id}/undo`, { who: who() });
     toast(t("undone", done.restored, done.kept.length));
   } catch (error) {
     toast(error.message);

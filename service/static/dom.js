@@ -1,6 +1,6 @@
 // Everything shown is made here. Text goes in as text nodes only, so no file name or tag can become markup.
 
-import { lang } from "./words.js";
+import { lang, t } from "./words.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -34,7 +34,16 @@ export class Refused extends Error {
   }
 }
 
-const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.。!?]$/.test(text) ? "" : "."}` : text);
+export const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.。!?]$/.test(text) ? "" : "."}` : text);
+
+/** As fetch; a service that is away is an answer too. */
+async function reached(...request) {
+  try {
+    return await fetch(...request);
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Refused(t("away"), 0);
+  }
+}
 
 async function answered(response) {
   if (response.ok) return response;
@@ -51,18 +60,18 @@ export async function getAnswer(path, parameters = {}, signal = undefined) {
   for (const [key, value] of Object.entries({ lang, ...parameters })) {
     if (value !== "" && value !== null && value !== undefined) query.append(key, value);
   }
-  return answered(await fetch(`${path}?${query}`, { signal }));
+  return answered(await reached(`${path}?${query}`, { signal }));
 }
 
 export async function postJson(path, body, headers = {}) {
-  const response = await fetch(path, {
+  const response = await reached(path, {
     method: "POST", headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body),
   });
   return (await answered(response)).json();
 }
 
 export async function postFile(path, file) {
-  return (await answered(await fetch(path, { method: "POST", body: file }))).json();
+  return (await answered(await reached(path, { method: "POST", body: file }))).json();
 }
 
 /** Who changes something, for the journals. */
@@ -76,7 +85,33 @@ let toasting = null;
 export function toast(text, label = null, act = null) {
   const bar = byId("toast");
   clearTimeout(toasting);
+  ([...document.querySelectorAll("dialog[open][id]")].at(-1) ?? document.body).append(bar); // what lies under a dialog cannot be clicked
   bar.replaceChildren(text, ...(label ? [make("button", { class: "plain", click: () => ((bar.hidden = true), act()) }, label)] : []));
   bar.hidden = false;
   toasting = setTimeout(() => (bar.hidden = true), 12000);
+}
+
+/** Asks in a dialog; true: go on. */
+export function sure(question, label) {
+  return new Promise((answer) => {
+    const dialog = make(
+      "dialog", { class: "small", role: "alertdialog", "aria-label": label, close: () => (dialog.remove(), answer(dialog.returnValue === "yes")) },
+      make("p", {}, question),
+      make("p", { class: "buttons" },
+        make("button", { class: "plain strong", click: () => dialog.close("yes") }, label),
+        make("button", { class: "link", click: () => dialog.close() }, t("cancel"))),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** What is typed in a box, without blanks around it; says so where that is nothing. */
+export function typed(input) {
+  const text = input.value.trim();
+  if (!text) {
+    toast(t("typeFirst"));
+    input.focus();
+  }
+  return text;
 }

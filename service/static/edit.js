@@ -1,8 +1,10 @@
 // Editing many pictures at once: those that are selected, or all that were found; with a preview, a journal and undo.
 
 import { box } from "./complete.js";
-import { byId, getJson, make, postJson, toast, who } from "./dom.js";
-import { t } from "./words.js";
+import { byId, getJson, make, postJson, sure, toast, who } from "./dom.js";
+import { lang, t } from "./words.js";
+
+const MANY = 10; // pictures: an undo of more is asked about
 
 export class Edit {
   #dialog = byId("edit");
@@ -29,7 +31,7 @@ export class Edit {
         make("ul", { class: "chips", id: `${id}-chips` }),
         box(`${id}-input`, "addTag", {
           choose: ({ tag }) => put(tag), path: "/page/tags/suggest",
-          enter: (text) => text && ((byId(`${id}-input`).value = ""), put(text.replaceAll(" ", "_"))),
+          enter: (text) => ((byId(`${id}-input`).value = ""), put(text.replaceAll(" ", "_"))),
         }),
       );
     }
@@ -72,13 +74,21 @@ export class Edit {
     this.#dialog.close();
     this.#done();
     const sum = counts.reduce((all, [, n]) => all + n, 0);
-    return toast(t("changed", sum), done.id ? t("undo") : null, () => this.#undo(done.id));
+    const what = [...body.yes.map((tag) => `+${tag}`), ...body.no.map((tag) => `−${tag}`)].join(" ");
+    return toast(t("changed", sum), done.id ? t("undoWhat", what) : null, () => this.#undo({ ids: [done.id], what, pictures: done.pictures }));
   }
 
-  async #undo(id) {
+  /** `what`: of many pictures, is asked before. */
+  async #undo({ ids, what, pictures }) {
+    if (pictures > MANY && !(await sure(t("undoSure", what), t("undoIn", pictures)))) return;
+    let [back, left] = [0, 0];
     try {
-      const done = await postJson(`/page/edits/${id}/undo`, { who: who() });
-      toast(t("undone", Object.values(done.changed).reduce((all, n) => all + n, 0), done.left));
+      for (const id of ids) {
+        const done = await postJson(`/page/edits/${id}/undo`, { who: who() });
+        back += Object.values(done.changed).reduce((all, n) => all + n, 0);
+        left += done.left;
+      }
+      toast(t("undone", back, left));
     } catch (error) {
       toast(error.message);
     }
@@ -87,17 +97,32 @@ export class Edit {
   }
 
   async #history() {
-    const { entries } = await getJson("/page/edits", { limit: 100 }).catch(() => ({ entries: [] }));
+    const { entries } = await getJson("/page/edits", { limit: 200 }).catch(() => ({ entries: [] }));
     byId("history-list").replaceChildren(
-      ...entries.map((entry) =>
+      ...lines(entries).map((entry) =>
         make(
           "li", { class: entry.undone_by ? "out" : "" },
-          make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString()} · ${entry.who}`),
-          entry.undone_by ? make("small", {}, `✓ ${t("undo")}`) : make("button", { class: "plain", click: () => this.#undo(entry.id) }, t("undo")),
+          make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
+          entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.what}`, click: () => this.#undo(entry) }, t(entry.undoes ? "redoIn" : "undoIn", entry.pictures)),
         ),
       ),
       ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),
     );
     if (!byId("history").open) byId("history").showModal();
   }
+}
+
+/** A review is an entry of the journal for each key: those that follow each other are one line. */
+function lines(entries) {
+  const found = [];
+  for (const entry of entries) {
+    const of = entry.undone_by ? null : (entry.what.match(/^review (.+): [\d,]+ yes, [\d,]+ no$/su)?.[1] ?? null);
+    const last = found.at(-1);
+    if (of !== null && last?.of === of && last.who === entry.who) {
+      last.ids.push(entry.id);
+      last.pictures += entry.pictures;
+      last.what = `${t("review")}: ${of}`;
+    } else found.push({ ...entry, of, ids: [entry.id] });
+  }
+  return found;
 }

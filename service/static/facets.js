@@ -1,7 +1,7 @@
 // Beside the pictures: what they have, groups to browse by without typing, ratings that are left out, the least score.
 
 import { byId, colour, getJson, make, number, quoted } from "./dom.js";
-import { t } from "./words.js";
+import { category as called, t } from "./words.js";
 
 const ORDER = ["Character", "General"];
 
@@ -51,7 +51,7 @@ export class Facets {
       .sort((a, b) => rank(a.category) - rank(b.category));
     byId("facets").replaceChildren(
       ...categories.map(({ category, tags: some }) =>
-        make("section", {}, make("h3", { class: colour(category) }, category), make("ul", {}, ...some.map((tag) => this.#line(tag, colour(category))))),
+        make("section", {}, make("h3", { class: colour(category) }, called(category)), make("ul", {}, ...some.map((tag) => this.#line(tag, colour(category))))),
       ),
     );
     this.#showGroups(facets.groups);

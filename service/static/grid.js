@@ -12,6 +12,7 @@ export class Grid {
   #summary = null;
   #total = 0;
   #ranked = false;
+  #mistaken = false;
   #loading = null; // the AbortController of the request in flight
   #selected = new Set();
   #told;
@@ -47,7 +48,7 @@ export class Grid {
     this.#total = pictures.length;
     this.#add(pictures);
     byId("found").textContent = `${title}: ${t("pictures", pictures.length)}`;
-    byId("empty").hidden = true;
+    byId("empty").hidden = byId("edit-found").hidden = byId("edit-why").hidden = true;
   }
 
   get total() {
@@ -96,6 +97,7 @@ export class Grid {
         this.#cards = [];
         this.#grid.replaceChildren();
         this.#ranked = found.names.length > 0;
+        this.#mistaken = found.mistakes.length > 0 || found.names.some((name) => name.found.length === 0);
         this.#told({ ...found, asked: asked.q });
       }
       this.#total = found.total;
@@ -123,8 +125,11 @@ export class Grid {
     const none = this.#summary?.tagged === 0; // how they get tags is worth a word then
     const more = searched ? (this.#ranked && this.#total > 1 ? t("bestFirst") : "") : this.#total && waiting ? (none ? t("noneTagged") : t("untagged", waiting)) : "";
     byId("found").textContent = more ? `${t("pictures", this.#total)}, ${more}` : t("pictures", this.#total);
-    byId("edit-found").textContent = t("editFound", this.#total);
-    byId("edit-found").hidden = !searched || this.#total === 0;
+    const edit = byId("edit-found");
+    edit.textContent = t(searched ? "editFound" : "editEvery", this.#total);
+    edit.disabled = this.#mistaken; // what is left out of a query makes it find more
+    edit.hidden = this.#total === 0;
+    byId("edit-why").hidden = edit.hidden || !this.#mistaken;
     const empty = byId("empty");
     empty.hidden = this.#total > 0;
     if (this.#total > 0) return;
@@ -149,7 +154,7 @@ export class Grid {
   }
 }
 
-function card({ id, path, tags, rating, note }, selected) {
+function card({ id, path, tags, rating, ratingName, note }, selected) {
   const name = path.slice(path.lastIndexOf("/") + 1);
   const lines = tags.map((one) =>
     make("li", { class: colour(one.category), title: one.tag }, make("span", {}, one.name ?? one.tag), make("small", {}, one.verdict ? "✓" : (one.score ?? 0).toFixed(2))),
@@ -158,7 +163,7 @@ function card({ id, path, tags, rating, note }, selected) {
     "a",
     { class: "card", href: `/?picture=${id}`, "data-id": id, title: path, "aria-selected": String(selected) },
     make("img", { src: `/thumb/${id}`, alt: name, loading: "lazy", decoding: "async" }),
-    rating && make("span", { class: "rating" }, rating.slice("rating:".length)),
+    rating && make("span", { class: "rating", title: rating }, (ratingName ?? rating).replace(/^rating:/, "")),
     note && make("span", { class: "note" }, note),
     make("ul", {}, ...(lines.length ? lines : [make("li", { class: "none" }, t("noTags"))])),
   );

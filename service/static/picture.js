@@ -2,7 +2,7 @@
 
 import { box } from "./complete.js";
 import { byId, colour, getJson, make, postJson, quoted, toast, who } from "./dom.js";
-import { t } from "./words.js";
+import { category as called, t } from "./words.js";
 
 const ORDER = ["Character", "General", "System"];
 const NOT_SHOWN_BY_BROWSERS = /\.tiff?$/i;
@@ -17,6 +17,7 @@ export class Picture {
 
   constructor({ close, search, step }) {
     this.#search = search;
+    this.#dialog.setAttribute("aria-label", t("picture"));
     byId("close").addEventListener("click", close);
     byId("previous").addEventListener("click", () => step(-1));
     byId("next").addEventListener("click", () => step(1));
@@ -44,7 +45,7 @@ export class Picture {
     byId("add-tag").replaceChildren(
       box("add-input", "addTag", {
         choose: ({ tag }) => this.#say(tag, true),
-        enter: (text) => text && ((byId("add-input").value = ""), this.#say(text.replaceAll(" ", "_"), true)),
+        enter: (text) => ((byId("add-input").value = ""), this.#say(text.replaceAll(" ", "_"), true)),
         path: "/page/tags/suggest",
       }),
     );
@@ -112,7 +113,7 @@ export class Picture {
         mark(true, "✓", "yes"), mark(false, "✗", "no"),
       );
     });
-    return make("section", {}, make("h3", { class: colour(category) }, category), make("ul", {}, ...rows));
+    return make("section", {}, make("h3", { class: colour(category) }, called(category)), make("ul", {}, ...rows));
   }
 
   /** A person's word on a tag: true, false, or nothing any more. */
@@ -131,9 +132,14 @@ export class Picture {
 
   async #tagAgain() {
     const id = this.#shown;
-    const { ok } = await fetch(`/page/pictures/${id}/again`, { method: "POST" });
+    let said = t("willTag");
+    try {
+      await postJson(`/page/pictures/${id}/again`, {});
+    } catch (error) {
+      said = error.status === 404 ? t("gone") : error.message;
+    }
     if (this.#shown !== id) return;
-    byId("again").textContent = t(ok ? "willTag" : "gone");
+    byId("again").textContent = said;
     byId("again").disabled = true;
   }
 

@@ -2,7 +2,7 @@
 
 import { Complete } from "./complete.js";
 import { byId, colour, make, quoted } from "./dom.js";
-import { t } from "./words.js";
+import { named, t } from "./words.js";
 
 export class Search {
   #input = byId("input");
@@ -32,7 +32,7 @@ export class Search {
     this.#input.placeholder = t(answer.parts.length ? "and" : "search");
     const unknown = answer.names.filter((name) => name.found.length === 0);
     byId("wrong").replaceChildren(
-      ...answer.mistakes.map(({ at, length, reason }) => make("li", {}, ...placed(answer.asked, at, length), `: ${reason}`)),
+      ...answer.mistakes.map(({ at, length, reason, code }) => make("li", {}, ...placed(answer.asked, at, length), `: ${named("mistakes", code, reason)}`)),
       ...unknown.map((name) =>
         make(
           "li", {}, t("unknown", name.text),
@@ -90,5 +90,6 @@ export class Search {
 }
 
 function placed(text, at, length) {
-  return [text.slice(Math.max(0, at - 12), at), make("mark", {}, text.slice(at, at + length) || "…"), text.slice(at + length, at + length + 12)];
+  const [from, to] = [Math.max(0, at - 12), at + length + 12];
+  return [`${from ? "…" : ""}${text.slice(from, at)}`, make("mark", {}, text.slice(at, at + length) || "…"), `${text.slice(at + length, to)}${to < text.length ? "…" : ""}`];
 }

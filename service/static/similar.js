@@ -1,7 +1,7 @@
 // A picture that is dropped on the page, pasted or chosen: its tags, and the library's pictures that look like it.
 
-import { byId, postFile, toast } from "./dom.js";
-import { t } from "./words.js";
+import { byId, postFile, sentence, toast } from "./dom.js";
+import { named, t } from "./words.js";
 
 export class Similar {
   #show;
@@ -38,13 +38,18 @@ export class Similar {
     try {
       found = await postFile("/page/similar", file);
     } catch (error) {
-      byId("found").textContent = error.status === 404 ? t("noModel") : error.message;
-      return toast(byId("found").textContent);
+      return this.#say(error.status === 404 ? t("noModel") : named("dropped", error.status, error.message));
     }
+    const tags = found.tags.slice(0, 12).map((one) => one.tag).join(", ");
+    if (found.code) return this.#say(named("dropped", found.code, sentence(found.reason)), tags);
     const pictures = found.similar.map((one) => ({
       id: one.mediaId, path: one.storageUrl, tags: [], rating: null, note: `${one.copy ? "= " : ""}${Math.round(one.likeness * 100)} %`,
     }));
-    const tags = found.tags.slice(0, 12).map((one) => one.tag).join(", ");
     return this.#show(pictures, `${t("similarTo")}${tags ? ` (${tags})` : ""}`);
+  }
+
+  #say(text, tags = "") {
+    byId("found").textContent = tags ? `${text} (${t("tags")}: ${tags})` : text;
+    toast(text);
   }
 }

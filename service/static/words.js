@@ -20,7 +20,11 @@ const WORDS = {
     select: "Select", selected: (n) => `${n.toLocaleString("en")} selected`, editFound: (n) => `Edit all ${n.toLocaleString("en")} found`,
     edit: "Edit tags", add: "Add", takeAway: "Take away", preview: "Preview", apply: "Do it", cancel: "Cancel",
     wouldChange: (tag, n) => `${tag}: ${n.toLocaleString("en")} would change`, changed: (n) => `${n.toLocaleString("en")} changed`,
-    undo: "Undo", undone: (n, left) => `${n.toLocaleString("en")} put back${left ? `, ${left} changed since and left` : ""}`,
+    undo: "Undo", undoWhat: (what) => `Undo: ${what}`, undoIn: (n) => `Undo in ${n.toLocaleString("en")} ${n === 1 ? "picture" : "pictures"}`, redoIn: (n) => `Do it again in ${n.toLocaleString("en")} ${n === 1 ? "picture" : "pictures"}`,
+    redo: "Do it again", wasUndone: "undone", undoSure: (what) => `Undo this? “${what}”. What was changed again since stays as it is.`,
+    typeFirst: "The field is empty: type a name first.", mendFirst: "Part of the search cannot be read, so it is not sure which pictures are meant: mend it first.", editEvery: (n) => `Edit all ${n.toLocaleString("en")} pictures`,
+    picture: "Picture", library: "Library",
+    undone: (n, left) => `${n.toLocaleString("en")} put back${left ? `, ${left} changed since and left` : ""}`,
     history: "History", nothingYet: "Nothing was changed yet.", dictionary: "Dictionary", help: "Help", language: "Language",
     dropHere: "Drop a picture to find those like it", similarTo: "Pictures like the one you dropped", noModel: "This service has no model: start it with --model.",
     review: "Review", copies: "Copies", calls: "For programs",
@@ -48,7 +52,11 @@ const WORDS = {
     select: "選択", selected: (n) => `${n.toLocaleString("ja")} 枚を選択中`, editFound: (n) => `検索結果 ${n.toLocaleString("ja")} 枚を編集`,
     edit: "タグを編集", add: "追加", takeAway: "削除", preview: "プレビュー", apply: "実行", cancel: "キャンセル",
     wouldChange: (tag, n) => `${tag}：${n.toLocaleString("ja")} 枚が変わります`, changed: (n) => `${n.toLocaleString("ja")} 件変更しました`,
-    undo: "元に戻す", undone: (n, left) => `${n.toLocaleString("ja")} 件戻しました${left ? `（その後変更された ${left} 件はそのまま）` : ""}`,
+    undo: "元に戻す", undoWhat: (what) => `元に戻す：${what}`, undoIn: (n) => `${n.toLocaleString("ja")} 枚を元に戻す`, redoIn: (n) => `${n.toLocaleString("ja")} 枚でやり直す`,
+    redo: "やり直す", wasUndone: "取り消し済み", undoSure: (what) => `この変更を元に戻しますか？「${what}」。その後に変更されたものはそのまま残ります。`,
+    typeFirst: "入力欄が空です。名前を入力してください。", mendFirst: "検索に読み取れない部分があり、対象の画像が決まりません。先に直してください。", editEvery: (n) => `全 ${n.toLocaleString("ja")} 枚を編集`,
+    picture: "画像", library: "ライブラリ",
+    undone: (n, left) => `${n.toLocaleString("ja")} 件戻しました${left ? `（その後変更された ${left} 件はそのまま）` : ""}`,
     history: "履歴", nothingYet: "まだ変更はありません。", dictionary: "辞書", help: "ヘルプ", language: "言語",
     dropHere: "画像をドロップすると似た画像を探します", similarTo: "ドロップした画像に似た画像", noModel: "モデルがありません：--model を付けて起動してください。",
     review: "確認作業", copies: "重複", calls: "プログラム向け",
@@ -58,6 +66,36 @@ const WORDS = {
     implies: "含意", groups: "分類", keysOf: "キー", merge: "統合先", mergeHint: "名前・関係・分類はすべて引き継がれます。", hideConcept: "候補に出さない", showConcept: "候補に出す",
     journal: "変更履歴", newConcept: "新しい項目", key: "キー", category: "カテゴリ", find: "項目を探す", conflict: "その間に誰かが変更しました。今の内容です。",
     favourite: "お気に入り", notFound: "その名前はありません。", back: "画像に戻る", who: "履歴に残す名前",
+    categories: { general: "一般", character: "キャラクター", copyright: "作品", series: "作品", artist: "作者", meta: "メタ", system: "システム", rating: "レーティング" },
+    mistakes: {
+      "too long": "検索が長すぎます。残りは無視されます",
+      "too many": "タグが多すぎます。残りは無視されます",
+      "too deep": "かっこの入れ子が深すぎます",
+      "or": "or は二つのタグの間に書きます",
+      "minus": "マイナスの後に何もありません。タグの直前に書いてください",
+      "bracket not opened": "対応する開きかっこがありません。かっこで始まるタグは引用符で囲んでください",
+      "bracket not closed": "かっこが閉じていません",
+      "brackets empty": "かっこの中が空です",
+      "quotes not closed": "引用符が閉じていません",
+      "quotes empty": "引用符の中が空です",
+      "stands alone": "これは単独で書きます",
+      "nothing follows": "コロンの後に何もありません",
+      "score": "スコアは 0 から 1 の数です。例：score:>0.8",
+      "id": "id は数です。範囲は id:10..20 のように書きます",
+      "range": "範囲は小さい数から書きます。例：id:10..20",
+      "similar": "similar: の後には画像の id を書きます",
+      "order": "並び順は best、new、old、score、random です",
+      "rating unknown": "この名前のレーティングはありません",
+      "model unknown": "この名前のモデルはありません。human、model、またはモデル名を書きます",
+      "no vectors": "このライブラリには特徴ベクトルがありません。特徴を出すモデルで engine run を実行すると保存されます",
+      "nothing similar": "この画像に似た画像は見つかりません。特徴ベクトルがまだないか、似たものがありません",
+    },
+    dropped: {
+      408: "画像が時間内に届きませんでした。", 413: "画像ファイルが大きすぎます。", 422: "画像として読み取れません：壊れているか、対応していない形式か、大きすぎます。", 503: "混み合っているか、モデルが動いていません。少し待ってからもう一度お試しください。",
+      "no vectors": "このライブラリには特徴ベクトルがないので、似た画像を探せません。特徴を出すモデルで engine run を実行すると保存されます。",
+      "no features": "このサービスのモデルは特徴を出さないので、似た画像を探せません。別の --model で起動してください。",
+      "other model": "ライブラリの特徴ベクトルは別のモデルのものです。そのモデルを --model に指定するか、engine retag で付け直してください。",
+    },
   },
   zh: {
     pictures: (n) => `${n.toLocaleString("zh")} 张图片`, tagged: "已打标签", tags: "标签", pictureCount: "图片",
@@ -76,7 +114,11 @@ const WORDS = {
     select: "选择", selected: (n) => `已选 ${n.toLocaleString("zh")} 张`, editFound: (n) => `编辑找到的全部 ${n.toLocaleString("zh")} 张`,
     edit: "编辑标签", add: "添加", takeAway: "删除", preview: "预览", apply: "执行", cancel: "取消",
     wouldChange: (tag, n) => `${tag}：将改变 ${n.toLocaleString("zh")} 张`, changed: (n) => `已改变 ${n.toLocaleString("zh")} 处`,
-    undo: "撤销", undone: (n, left) => `已恢复 ${n.toLocaleString("zh")} 处${left ? `，${left} 处之后又改过，保持不变` : ""}`,
+    undo: "撤销", undoWhat: (what) => `撤销：${what}`, undoIn: (n) => `撤销这 ${n.toLocaleString("zh")} 张的修改`, redoIn: (n) => `对这 ${n.toLocaleString("zh")} 张重做`,
+    redo: "重做", wasUndone: "已撤销", undoSure: (what) => `要撤销这次修改吗？“${what}”。之后又改过的保持不变。`,
+    typeFirst: "输入框是空的：请先输入名称。", mendFirst: "搜索里有读不懂的部分，无法确定是哪些图片：请先改正。", editEvery: (n) => `编辑全部 ${n.toLocaleString("zh")} 张`,
+    picture: "图片", library: "图库",
+    undone: (n, left) => `已恢复 ${n.toLocaleString("zh")} 处${left ? `，${left} 处之后又改过，保持不变` : ""}`,
     history: "历史", nothingYet: "还没有任何修改。", dictionary: "词典", help: "帮助", language: "语言",
     dropHere: "拖入一张图片，以图搜图", similarTo: "与拖入的图片相似", noModel: "这个服务没有模型：请用 --model 启动。",
     review: "审核", copies: "重复图片", calls: "程序接口",
@@ -86,6 +128,36 @@ const WORDS = {
     implies: "蕴含", groups: "分类", keysOf: "键", merge: "合并到", mergeHint: "所有名称、关系和分类都会一起过去。", hideConcept: "不再建议", showConcept: "重新建议",
     journal: "修改日志", newConcept: "新概念", key: "键", category: "类别", find: "查找概念", conflict: "有人在此期间改过；这是现在的内容。",
     favourite: "收藏", notFound: "没有这个名称。", back: "回到图片", who: "您的名字（写进日志）",
+    categories: { general: "一般", character: "角色", copyright: "作品", series: "作品", artist: "画师", meta: "元信息", system: "系统", rating: "分级" },
+    mistakes: {
+      "too long": "搜索太长：其余部分已忽略",
+      "too many": "标签太多：其余部分已忽略",
+      "too deep": "括号嵌套太深",
+      "or": "or 要写在两个标签之间",
+      "minus": "减号后面没有内容：请紧挨着写在标签前",
+      "bracket not opened": "没有对应的左括号：以括号开头的标签请加引号",
+      "bracket not closed": "括号没有闭合",
+      "brackets empty": "括号里没有内容",
+      "quotes not closed": "引号没有闭合",
+      "quotes empty": "引号里没有内容",
+      "stands alone": "这个要单独写",
+      "nothing follows": "冒号后面没有内容",
+      "score": "分数是 0 到 1 的数，例如 score:>0.8",
+      "id": "id 是数字，范围写作 id:10..20",
+      "range": "范围要从小的数字开始，例如 id:10..20",
+      "similar": "similar: 后面要写图片的 id",
+      "order": "排序有 best、new、old、score、random",
+      "rating unknown": "没有这个名称的分级",
+      "model unknown": "没有这个名称的模型：可以写 human、model 或模型的名称",
+      "no vectors": "这个图库没有特征向量：用能给出特征的模型执行 engine run 就会保存",
+      "nothing similar": "没有与这张图片相似的：它还没有特征向量，或者没有相似的图片",
+    },
+    dropped: {
+      408: "图片没有及时传到。", 413: "图片文件太大。", 422: "无法读取这张图片：文件损坏、格式不支持或尺寸太大。", 503: "服务正忙，或模型无法运行：请稍后再试。",
+      "no vectors": "这个图库没有特征向量，无法查找相似图片：用能给出特征的模型执行 engine run 就会保存。",
+      "no features": "这个服务的模型不给出特征，无法查找相似图片：请换一个 --model 启动。",
+      "other model": "图库的特征向量来自另一个模型：请用那个 --model 启动，或用 engine retag 重新打标签。",
+    },
   },
 };
 
@@ -114,6 +186,16 @@ export function choose(other) {
 export function t(key, ...values) {
   const word = WORDS[language][key] ?? WORDS.en[key] ?? key;
   return typeof word === "function" ? word(...values) : word;
+}
+
+/** What the service names by a code or a word of its own; `otherwise` where this language has nothing for it. */
+export const named = (kind, code, otherwise) => WORDS[language][kind]?.[code] ?? otherwise;
+
+export const category = (name) => named("categories", name.toLowerCase(), name);
+
+/** What a page of its own says beside: {en: {…}, ja: {…}, zh: {…}}. */
+export function teach(words) {
+  for (const [code, more] of Object.entries(words)) Object.assign(WORDS[code], more);
 }
 
 /** Fills in what index.html leaves open: data-t is the text, data-title the title and label. */

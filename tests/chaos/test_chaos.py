@@ -218,7 +218,10 @@ def chaos(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("bulk", "pictures"), [(True, 60), (False, 40)], ids=["bulk", "single"])
+@pytest.mark.parametrize(
+    ("bulk", "pictures"),
+    [pytest.param(True, 60, id="bulk"), pytest.param(False, 40, id="single", marks=pytest.mark.full)],
+)
 def test_killed_again_and_again_nothing_is_lost(tmp_path, tiny_model, bulk, pictures) -> None:
     happened = chaos(tmp_path, tiny_model, pictures=pictures, kills=4, killers=1, bulk=bulk, seed=3)
     assert sum(happened[way] for way in WAYS) >= 2, happened  # or the moments came too late to show anything

@@ -29,6 +29,7 @@ UNITS = {
     "timeout": "s",
     "read_timeout": "s",
     "threshold": "",
+    "keep_scores": "",
     "chunk_bytes": "bytes",
     "read_ahead": "bytes",
     "max_file_size": "bytes",

@@ -20,10 +20,10 @@ FIRST = {"cpu", "cuda", "cuda12"}
 RUNTIMES = {*FIRST, "openvino", "tensorrt", "directml"}
 
 
-def test_all_brings_every_extra_but_the_runtimes_and_tensorflow() -> None:
+def test_all_brings_every_extra_but_the_runtimes_tensorflow_and_ray() -> None:
     (line,) = PROJECT["optional-dependencies"]["all"]
     brought = set(line.partition("[")[2].rstrip("]").split(","))
-    assert brought == set(PROJECT["optional-dependencies"]) - RUNTIMES - {"all", "keras"}
+    assert brought == set(PROJECT["optional-dependencies"]) - RUNTIMES - {"all", "keras", "ray"}
 
 
 def test_the_readme_installs_exactly_one_runtime_and_all() -> None:

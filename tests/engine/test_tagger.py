@@ -17,7 +17,7 @@ import engine
 from convert.cli import main as convert
 from engine import Tagger
 from engine.errors import ConfigError, MediumError, ModelError, NotAPicture, SessionError, Undecodable, Unreadable
-from engine.tagger import Batches
+from engine.model.batches import Batches
 from tests.support.pictures import encoded, every_format, png_claiming, smooth
 from tests.support.runs import ENGINE, run
 from tests.support.taggers import write_tagger

@@ -157,5 +157,7 @@ def test_the_openapi_document_tells_the_calls_for_programs_alone(http):
     calls = ("segment", "recognition", "recognition/bulk", "recognition/replace")
     own = {path for path in document["paths"] if path.startswith(("/tags/", "/search", "/edits"))}
     assert {"/tags/resolve", "/tags/changes", "/tags/import", "/search", "/edits", "/edits/{edit_id}/undo"} <= own
-    assert set(document["paths"]) == own | {"/tag", "/similar"} | {f"/media/{call}" for call in calls}
+    review = {f"/review/{call}" for call in ("queue", "verdicts", "estimate", "threshold", "tags")}
+    review |= {"/similar/copies"}
+    assert set(document["paths"]) == own | review | {"/tag", "/similar"} | {f"/media/{call}" for call in calls}
     assert all(way["security"] for call in document["paths"].values() for way in call.values())

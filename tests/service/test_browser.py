@@ -4,13 +4,15 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.tagger import Tagger
 from service.catalogue import Catalogue
 from service.database import Database
-from service.embedded import Running
+from service.embedded import Running, embedded
 from tests.service.conftest import NAMES, draw, record
 
 pytestmark = pytest.mark.full
@@ -52,6 +54,7 @@ def expect() -> Any:
     """Playwright's waiting assertions: the page's CSP forbids the evaluated kind."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=20_000)  # milliseconds; the usual 5 s are too few on a busy machine
     return expect
 
 
@@ -411,3 +414,136 @@ def test_keys_lead_through_the_page(running, tagged, page, expect):
     expect(page.locator("#selection")).to_be_hidden()
     page.keyboard.press("/")
     expect(page.locator("#input")).to_be_focused()
+
+
+def test_two_words_are_offered_together_first(running, tagged, page, expect):
+    page.goto(running.url)
+    page.locator("#input").press_sequentially("hat long ha")
+    first = page.locator("#suggestions li").first
+    expect(first).to_have_attribute("data-tag", "long_hair")
+    page.locator("#input").press_sequentially("ir")
+    expect(first).to_have_attribute("data-tag", "long_hair")
+    first.click()
+    expect(page.locator("#chips li")).to_have_count(2)
+    assert page.url.endswith("?q=hat+long_hair")
+    page.fill("#input", "-long hair")
+    page.locator("#suggestions [data-tag=long_hair]").click()
+    expect(page.locator("#chips .not")).to_have_count(1)
+    assert page.url.endswith("?q=hat+long_hair+-long_hair")
+
+
+ABROAD = [
+    ({"locale": "zh-CN"}, "安全", "一般", "括号没有闭合", "没有特征向量", "没有模型"),
+    ({"locale": "ja-JP"}, "セーフ", "一般", "かっこが閉じていません", "特徴ベクトルがありません", "モデルがありません"),
+]
+
+
+@pytest.mark.parametrize(("device", "rating", "heading", "unclosed", "no_vectors", "no_model"), ABROAD)
+def test_everything_is_said_in_the_readers_language(
+    running, tagged, page, expect, complaints, device, rating, heading, unclosed, no_vectors, no_model
+):
+    page.goto(f"{running.url}/?q=rating:safe")
+    expect(page.locator(".card .rating")).to_have_text(rating)
+    expect(page.locator("#facets h3").first).to_have_text(heading)
+    page.goto(f"{running.url}/?q=(long_hair similar:1")
+    expect(page.locator("#wrong")).to_contain_text(unclosed)
+    expect(page.locator("#wrong")).to_contain_text(no_vectors)
+    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(page.locator("#toast")).to_contain_text(no_model)
+    assert [("404" in one) for one in complaints] == [True]
+    complaints.clear()
+
+
+def test_an_empty_field_is_said(running, tagged, ids, page, expect):
+    said = "The field is empty: type a name first."
+    page.goto(f"{running.url}/?picture={ids['a.jpg']}")
+    page.wait_for_selector("#dialog[open]")
+    page.press("#add-input", "Enter")
+    expect(page.locator("#dialog #toast")).to_have_text(said)  # over the dialog, not under it
+    page.goto(f"{running.url}/dictionary")
+    page.fill("#new-key", "  ")
+    page.click("#new button")
+    expect(page.locator("#toast")).to_have_text(said)
+    expect(page.locator("#new-key")).to_be_focused()
+    page.goto(f"{running.url}/dictionary?key=long_hair")
+    page.locator("#concept section form button").first.click()
+    expect(page.locator("#toast")).to_have_text(said)
+
+
+def test_an_undo_says_what_it_undoes_and_what_it_left_and_asks_where_it_is_much(
+    running, library, tagged, http, page, expect
+):
+    for number in range(20):
+        draw(library / f"more {number:03}.jpg")
+    with closing(Database(running.db)) as database:
+        Catalogue(database, library).scan()
+    page.goto(running.url)
+    expect(page.locator("#edit-found")).to_have_text("Edit all 24 pictures")
+    page.click("#edit-found")
+    page.fill("#edit-add-input", "mine")
+    page.press("#edit-add-input", "Enter")
+    page.press("#edit-add-input", "Enter")
+    expect(page.locator("#edit #toast")).to_contain_text("The field is empty")
+    page.click("#edit-apply")
+    expect(page.locator("#toast")).to_contain_text("24 changed")
+    expect(page.locator("#toast button")).to_have_text("Undo: +mine")
+    one = http.get("/page/pictures", params={"q": "mine"}).json()["pictures"][0]["id"]
+    http.post("/edits", json={"pictures": [one], "no": ["mine"]}).raise_for_status()
+    page.click("#history-open")
+    buttons = page.locator("#history-list button")
+    expect(buttons).to_have_text(["Undo in 1 picture", "Undo in 24 pictures"])
+    buttons.nth(1).click()
+    asked = page.get_by_role("alertdialog")
+    expect(asked).to_contain_text("add mine: 24 pictures")
+    asked.get_by_role("button", name="Cancel").click()
+    expect(asked).to_have_count(0)
+    expect(buttons).to_have_count(2)
+    buttons.nth(1).click()
+    asked.get_by_role("button", name="Undo in 24 pictures").click()
+    expect(page.locator("#history #toast")).to_have_text("23 put back, 1 changed since and left")
+    expect(page.locator("#history-list li").nth(2)).to_contain_text("undone")
+    assert buttons.first.inner_text() == "Do it again in 23 pictures"
+
+
+def test_nothing_is_edited_by_a_query_that_cannot_be_read(running, tagged, page, expect):
+    for wrong in ("long_hair score:2", "-nonsense"):
+        page.goto(f"{running.url}/?q={wrong}")
+        expect(page.locator("#edit-found")).to_be_disabled()
+        expect(page.locator("#edit-why")).to_contain_text("mend it first")
+    page.goto(f"{running.url}/?q=long_hair")
+    expect(page.locator("#edit-found")).to_be_enabled()
+    expect(page.locator("#edit-why")).to_be_hidden()
+
+
+class TestWithAModelButWithoutVectors:
+    @pytest.fixture
+    def running(self, library: Path, tmp_path: Path, tiny_model: Path) -> Iterator[Running]:
+        with (
+            Tagger(tiny_model, device="cpu", threshold=0.001, features=True) as tagger,
+            embedded(library, db=tmp_path / "library.db", model=tiny_model, tagger=tagger, rescan=0) as service,
+        ):
+            yield service
+
+    @pytest.mark.parametrize(
+        ("device", "dropped", "none", "broken"),
+        [
+            ({"locale": "en-US"}, "No vectors are kept", "no vectors are kept", "Not a picture"),
+            ({"locale": "zh-CN"}, "没有特征向量", "没有特征向量", "无法读取这张图片"),
+            ({"locale": "ja-JP"}, "特徴ベクトルがない", "特徴ベクトルがありません", "画像として読み取れません"),
+        ],
+    )
+    def test_that_nothing_similar_can_be_found_is_said(
+        self, running, library, ids, page, expect, complaints, device, dropped, none, broken
+    ):
+        page.goto(f"{running.url}/?picture={ids['a.jpg']}")
+        page.click("#alike")
+        expect(page.locator("#wrong")).to_contain_text(none)
+        assert page.url.endswith(f"?q=similar%3A{ids['a.jpg']}")
+        page.locator("#file").set_input_files(library / "a.jpg")
+        expect(page.locator("#toast")).to_contain_text(dropped)
+        expect(page.locator("#found")).to_contain_text(dropped)
+        assert complaints == []
+        page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+        expect(page.locator("#toast")).to_contain_text(broken)
+        assert ["422" in one for one in complaints] == [True]
+        complaints.clear()

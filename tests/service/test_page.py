@@ -2,17 +2,21 @@
 
 import base64
 import io
+import re
 import socket
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import psutil
 import pytest
 from PIL import Image
 
+import service
 from engine.pictures.decode import decode
 from engine.pictures.sniff import CONTENT_TYPES
 from service.embedded import embedded
+from service.search.query import Code
 from tests.service.conftest import NAMES, draw, record
 
 
@@ -53,10 +57,44 @@ def test_what_is_wrong_in_a_query_is_said_beside_what_was_found(http, tagged):
     answer = http.get("/page/pictures", params={"q": "hat (score:x"}).json()
     assert [picture["path"] for picture in answer["pictures"]] == ["b.PNG"]
     assert answer["mistakes"] == [
-        {"at": 4, "length": 1, "reason": "this bracket is not closed"},
-        {"at": 5, "length": 7, "reason": "a score is a number from 0 to 1, as in `score:>0.8`"},
+        {"at": 4, "length": 1, "reason": "this bracket is not closed", "code": "bracket not closed"},
+        {"at": 5, "length": 7, "reason": "a score is a number from 0 to 1, as in `score:>0.8`", "code": "score"},
     ]
     assert answer["query"] == "hat"
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_the_page_has_a_sentence_of_its_own_for_every_mistake(language):
+    words = (Path(service.__file__).parent / "static" / "words.js").read_text(encoding="utf-8")
+    [own] = re.findall(rf"^  {language}: \{{$.*?^    mistakes: \{{\n(.*?)^    \}}", words, re.DOTALL | re.MULTILINE)
+    assert set(re.findall(r'^      "([^"]+)": ".+",$', own, re.MULTILINE)) == set(get_args(Code))
+
+
+def test_where_no_vectors_are_kept_a_search_for_similar_pictures_says_so(http, tagged):
+    answer = http.get("/search", params={"q": "similar:1"}).json()
+    [mistake] = answer["mistakes"]
+    assert (answer["total"], mistake["at"], mistake["code"]) == (0, 0, "no vectors")
+    assert "engine run" in mistake["reason"]
+    refused = http.post("/edits", json={"query": "similar:1", "yes": ["x"]})
+    assert refused.status_code == 422 and "no vectors are kept" in refused.json()["error"]
+
+
+def test_a_rating_has_a_name_in_the_language_that_was_asked_for(http, tagged):
+    def named(lang: str) -> tuple[str, str]:
+        [card] = http.get("/search", params={"q": "rating:safe", "lang": lang}).json()["pictures"]
+        return card["rating"], card["ratingName"]
+
+    assert named("zh-Hans") == ("rating:safe", "安全")
+    assert named("ja") == ("rating:safe", "セーフ")
+
+
+def test_what_is_called_so_as_a_whole_is_suggested_first(http, tagged):
+    records = [record(tagged[name], "longxhair_long hair") for name in NAMES]
+    records += [record(tagged[name], "very_long_hair") for name in NAMES]
+    http.post("/media/recognition/bulk", json=records)
+    found = http.get("/page/tags", params={"q": "Long Hair"}).json()
+    assert (found[0]["tag"], found[0]["whole"]) == ("long_hair", True)
+    assert len(found) > 1 and not any(one["whole"] for one in found[1:])
 
 
 def test_search_pages(http, tagged):

@@ -53,6 +53,7 @@ def test_a_picture_that_is_sent_gets_tags_and_neighbours_in_one_call(running: Ru
     [first, second, *others] = answer["similar"]
     assert (first["storageUrl"], first["copy"]) == ("00.png", True) and first["likeness"] > 0.999
     assert (second["storageUrl"], second["copy"]) == ("99.jpg", True)
+    assert (answer["code"], answer["reason"]) == (None, None)
     assert len(others) == 10 and [o["likeness"] for o in others] == sorted(
         (o["likeness"] for o in others), reverse=True
     )
@@ -66,10 +67,48 @@ def test_a_query_finds_them_beside_tags(running: Running) -> None:
     assert [picture["path"] for picture in found["pictures"]][:2] == ["00.png", "99.jpg"]
     without = httpx.get(f"{running.url}/page/pictures", params={"q": "similar:1 -id:1"}).json()
     assert without["pictures"][0]["path"] == "99.jpg"
-    assert httpx.get(f"{running.url}/page/pictures", params={"q": "similar:777"}).json()["total"] == 0
+    unknown = httpx.get(f"{running.url}/page/pictures", params={"q": "similar:777"}).json()
+    assert (unknown["total"], [one["code"] for one in unknown["mistakes"]]) == (0, ["nothing similar"])
 
 
-def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, tmp_path: Path) -> None:
+def test_where_nothing_can_be_looked_for_the_answer_says_why(library: Path, tiny_model: Path, tmp_path: Path) -> None:
+    data = (library / "library" / "00.png").read_bytes()
+    folder = library / "library"
+    with (
+        Tagger(tiny_model, device="cpu", threshold=0.001, features=True) as tagger,
+        embedded(folder, db=tmp_path / "other.db", model=tiny_model, tagger=tagger, rescan=0) as none_kept,
+    ):
+        answer = similar(none_kept, data).json()
+    assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "no vectors")
+    assert "no vectors are kept for this library" in answer["reason"]
+    with (
+        Tagger(tiny_model, device="cpu", threshold=0.001) as tagger,
+        embedded(folder, db=library / "l.db", model=tiny_model, tagger=tagger, rescan=0) as without,
+    ):
+        answer = similar(without, data).json()
+    assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "no features")
+
+
+def test_vectors_of_another_model_are_not_compared_though_they_are_as_long(
+    library: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    manifest = json.loads((other / "model.json").read_text(encoding="utf-8"))
+    manifest["source"]["sha256"] = "f" * 64
+    (other / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with (
+        Tagger(other, device="cpu", threshold=0.001, features=True) as tagger,
+        embedded(library / "library", db=library / "l.db", model=other, tagger=tagger, rescan=0) as service,
+    ):
+        answer = similar(service, (library / "library" / "00.png").read_bytes()).json()
+    assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "other model")
+    assert "the library's vectors are of the model" in answer["reason"]
+
+
+def test_a_picture_that_vanished_is_not_found(
+    running: Running, library: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     data = (library / "library" / "00.png").read_bytes()
     gone = library / "library" / "03.png"
     shutil.move(gone, tmp_path / "03.png")
@@ -77,6 +116,10 @@ def test_a_picture_that_vanished_is_not_found(running: Running, library: Path, t
         with embedded(library / "library", db=library / "l.db", rescan=0):
             pass  # scans
         assert "03.png" not in [one["storageUrl"] for one in similar(running, data).json()["similar"]]
+        where = ["--library", str(library / "library"), "--db", str(library / "l.db"), "--model", str(tiny_model)]
+        ended = run([*ENGINE, "similar", str(tmp_path / "03.png"), *where, "--json", "--limit", "11"])
+        shown = [json.loads(line)["storageUrl"] for line in ended.stdout.splitlines()]
+        assert len(shown) == 11 and "03.png" not in shown
     finally:
         shutil.move(tmp_path / "03.png", gone)
         with embedded(library / "library", db=library / "l.db", rescan=0):

@@ -123,7 +123,7 @@ class Stuck:
         return [("tag", 0.1)]
 
     def look(self, picture: bytes) -> Look:
-        return Look(tuple(TagScore(*one) for one in self.tag(picture)), np.zeros(1, np.float32), None, 0)
+        return Look(tuple(TagScore(*one) for one in self.tag(picture)), np.zeros(1, np.float32), None, 0, "")
 
 
 @pytest.fixture

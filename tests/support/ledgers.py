@@ -31,7 +31,7 @@ def outbox(ledger: Ledger, after: int = 0, limit: int = 1000) -> list[OutboxItem
 
 def tags(item: OutboxItem) -> tuple[TagScore, ...]:
     """The tags of what waits."""
-    return tags_of(item.entry)
+    return tuple(TagScore(tag, score) for tag, score in tags_of(item.entry))
 
 
 class Waiting:

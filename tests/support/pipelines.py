@@ -10,7 +10,7 @@ from engine.config import RunConfig, Waits
 from engine.families import family_of
 from engine.flow.channels import Stop
 from engine.ledger.ledger import Ledger
-from engine.pipeline import Parts, Pipeline
+from engine.pipeline import Cluster, Parts, Pipeline
 from engine.sink import Sink
 from engine.storage import Reading, Storage, open_storage
 from engine.types import FileState, Media, Preprocessing
@@ -67,6 +67,7 @@ def build(
     sinks: Sequence[Sink] | None = None,
     in_outbox: int = 0,
     waits: Waits = QUICK,
+    cluster: Cluster | None = None,
     **settings,
 ) -> Pipeline:
     """A pipeline whose results wait in the outbox, to be run."""
@@ -75,7 +76,8 @@ def build(
         catalogue=catalogue,
         storage=open_storage(str(storage)) if isinstance(storage, Path) else storage,
         family=family,
-        session=session or ColourSession(),
+        session=None if cluster else session or ColourSession(),
+        cluster=cluster,
         select=family.selection(TAGS, CATEGORIES, 0.5),
         books=ledger,
         sinks=[Waiting()] if sinks is None else sinks,

@@ -11,6 +11,8 @@ ENGINE = [sys.executable, "-c", "from engine.cli import main; main()"]
 TOKEN = "a-token-for-tests"
 KILLER = Path(__file__).parent / "killer"
 """On a child's PYTHONPATH: pictures that end with `KILLS` kill the process that decodes them."""
+WITHOUT = Path(__file__).parent / "without"
+"""On a child's PYTHONPATH: the packages that its variable WITHOUT names are not installed."""
 KILLS = b"kills the process"
 KILLED = -9 if os.name == "posix" else 137
 

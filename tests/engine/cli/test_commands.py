@@ -48,18 +48,21 @@ def test_a_commands_help_loads_that_command() -> None:
     assert "engine.cli.status" in modules and not modules & {"cv2", "onnxruntime", "engine.cli.run"}
 
 
-def test_every_command_is_listed_and_has_a_help_of_its_own() -> None:
+def test_every_command_is_listed() -> None:
     listed = run([*ENGINE, "--help"]).stdout
     for name, command in COMMANDS.items():
         assert f"\n  {name} " in listed and command.help.split()[0] in listed
-        shown = run([*ENGINE, name, "--help"])
-        assert shown.returncode == 0, shown.stderr
-        assert f"engine {name}" in shown.stdout and "--help" in shown.stdout
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_the_short_flag_for_help(name: str) -> None:
-    words = [name] if name else []
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_of_its_own(name: str) -> None:
+    shown = run([*ENGINE, name, "-h"])
+    assert shown.returncode == 0, shown.stderr
+    assert f"engine {name}" in shown.stdout and "--help" in shown.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["status"], ["tags"]])
+def test_the_short_flag_for_help(words: list[str]) -> None:
     assert run([*ENGINE, *words, "-h"]).stdout == run([*ENGINE, *words, "--help"]).stdout != ""
 
 

@@ -122,7 +122,7 @@ def test_the_fewest_readers_that_are_as_good_are_advised() -> None:
 
 
 def test_a_storage_that_gives_nothing_or_hangs_is_told() -> None:
-    with pytest.raises(StorageError, match=r"no file could be read within 1 s: the storage hangs"):
+    with pytest.raises(StorageError, match=r"no file could be read within 0.5 s: the storage hangs"):
         doctor_module._advice({1: Speed(0.0, 0.0, hanging=1)}, 0.0)
     said = doctor_module._advice({1: Speed(9.0, 9.0), 4: Speed(2.0, 2.0, hanging=3)}, 0.0)
     assert "3 readers still waited for a file when the time was over" in said

@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +54,17 @@ def test_every_thread_is_named_with_its_stack() -> None:
         thread.join()
 
 
-@needs_signals
-def test_it_comes_while_the_main_thread_holds_a_lock_and_again_and_again(monkeypatch) -> None:
+def in_a_process_of_its_own(what: Callable[[], None]) -> None:
+    """A signal is for a whole process, and other tests have threads in this one."""
+    module, root = what.__module__, Path(__file__).parents[3]
+    code = f"from {module} import {what.__name__}; {what.__name__}()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def asked_while_the_main_thread_holds_a_lock() -> None:
     said: list[str] = []
     lock, written = threading.Lock(), threading.Semaphore(0)
 
@@ -65,17 +78,16 @@ def test_it_comes_while_the_main_thread_holds_a_lock_and_again_and_again(monkeyp
         lock.release()
         return dict.fromkeys(Outcome, 0)
 
-    monkeypatch.setattr(dump, "say", say)
+    setattr(dump, "say", say)  # noqa: B010 - mypy knows it as a name of another module
     with dump_on_signal([meter()], counts):
         with lock:
             for _ in range(3):
                 signal.raise_signal(SIGNAL)
         assert all(written.acquire(timeout=30) for _ in range(3))
-    assert len(said) == 9 and "thread MainThread" in said[1]
+    assert len(said) == 9 and "thread MainThread" in said[1], said
 
 
-@needs_signals
-def test_a_ledger_that_fails_does_not_end_the_run(monkeypatch) -> None:
+def asked_where_the_ledger_fails() -> None:
     said: list[str] = []
     ended = threading.Event()
 
@@ -87,18 +99,32 @@ def test_a_ledger_that_fails_does_not_end_the_run(monkeypatch) -> None:
     def counts() -> dict[Outcome, int]:
         raise LedgerError("the disk fails")
 
-    monkeypatch.setattr(dump, "say", say)
+    setattr(dump, "say", say)  # noqa: B010 - mypy knows it as a name of another module
     with dump_on_signal([], counts):
         signal.raise_signal(SIGNAL)
         assert ended.wait(30)
-    assert said[-1].endswith("LedgerError: the disk fails")
+    assert said[-1].endswith("LedgerError: the disk fails"), said
 
 
-@needs_signals
-def test_afterwards_the_signal_means_what_it_did_and_no_thread_is_left() -> None:
+def left_again() -> None:
     before, running = signal.getsignal(SIGNAL), set(threading.enumerate())
     with dump_on_signal([], dict):
         (writer,) = set(threading.enumerate()) - running
     assert signal.getsignal(SIGNAL) is before
     writer.join(30)
     assert not writer.is_alive()
+
+
+@needs_signals
+def test_it_comes_while_the_main_thread_holds_a_lock_and_again_and_again() -> None:
+    in_a_process_of_its_own(asked_while_the_main_thread_holds_a_lock)
+
+
+@needs_signals
+def test_a_ledger_that_fails_does_not_end_the_run() -> None:
+    in_a_process_of_its_own(asked_where_the_ledger_fails)
+
+
+@needs_signals
+def test_afterwards_the_signal_means_what_it_did_and_no_thread_is_left() -> None:
+    in_a_process_of_its_own(left_again)

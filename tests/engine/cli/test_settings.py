@@ -32,3 +32,14 @@ def test_a_mistyped_variable_is_told_with_the_one_that_was_meant(monkeypatch: py
     monkeypatch.setenv("ENGINE_BATCHSIZE", "4")
     with pytest.raises(ConfigError, match=r"ENGINE_BATCHSIZE is no setting .*: did you mean ENGINE_BATCH_SIZE\?$"):
         load(RunConfig, {}, None)
+
+
+@pytest.mark.parametrize(("given", "kept"), [("4", "4,4"), (" 2 , 8", "2,8")])
+def test_a_number_of_sessions_is_one_or_the_least_and_the_most(given: str, kept: str) -> None:
+    assert load(RunConfig, {"ray_actors": given}, None).ray_actors == kept
+
+
+@pytest.mark.parametrize("given", ["0", "8,2", "many", "1,2,3", ""])
+def test_another_number_of_sessions_is_refused_with_an_example(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"--ray-actors: .* is no number of sessions: write for example 4, or 2,8"):
+        load(RunConfig, {"ray_actors": given}, None)

@@ -171,7 +171,7 @@ def test_a_mistake_is_one_sentence(words: list[str], says: str, demo: Path) -> N
     assert ended.stderr.startswith(f"error: {says}")
 
 
-@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+@pytest.mark.parametrize("kind", ["gif", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("webp", "png"))])
 def test_frames_count_by_the_best_score(kind: str, demo: Path, tmp_path: Path) -> None:
     """Each frame of the animation is a picture of the demo; over all of them a tag has its highest score."""
     singles = []

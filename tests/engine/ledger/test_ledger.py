@@ -344,3 +344,15 @@ def test_models_are_remembered_in_order(ledger: Ledger) -> None:
     ledger.set_meta({"models": "no JSON"})
     with pytest.raises(LedgerError, match="damaged"):
         ledger.models()
+
+
+def test_a_file_that_was_moved_keeps_its_version_and_is_not_tagged_again(ledger: Ledger) -> None:
+    ledger.admit([versioned(i, "v1") for i in (1, 2, 3)])
+    store(ledger, [tagged(versioned(1, "v1"), *RECORDS)]).result()
+    ledger.fail(versioned(2, "v1"), Outcome.FAILED, "not found").result()
+    moved = [Media(i, f"b/{i}.jpg", i, "v1") for i in (1, 2, 3)]
+    assert ledger.admit(moved) == moved[1:]  # what failed where it was is tried where it is
+    assert ledger.find([1])[1].storage_url == "b/1.jpg"
+    [item] = outbox(ledger)
+    assert item.media.storage_url == "b/1.jpg" and tags(item) == RECORDS
+    assert ledger.admit([Media(1, "c/1.jpg", 1, "v2")]) == [Media(1, "c/1.jpg", 1, "v2")]

@@ -99,3 +99,17 @@ def test_what_threads_could_do_follows_how_many_there_were() -> None:
         meter.look()
     meter.add(busy=160)
     assert utilisation(meter, 10) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("busy", "cure"),
+    [
+        ({"decode": (6, 0.95)}, "more CPUs in the cluster"),
+        ({"infer": (3, 0.95)}, "more sessions in the cluster"),
+        ({"read": (24, 0.95)}, "more nodes would not help"),
+        ({"record": (1, 0.95)}, "--state on a faster local disk"),  # this is where it was
+    ],
+)
+def test_in_a_cluster_the_cure_is_more_of_what_limits_it(busy, cure: str) -> None:
+    found = advice(meters(**busy), 10, "cuda", usable_cores=4, cluster=True)
+    assert cure in found and "--decode-threads" not in found and "--read-threads" not in found

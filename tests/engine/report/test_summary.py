@@ -1,5 +1,7 @@
 """The lines at the end of a run."""
 
+from dataclasses import replace
+
 from engine.flow.channels import Meter
 from engine.report.summary import Summary, Tally
 from engine.types import Outcome
@@ -60,3 +62,16 @@ def test_waiting_for_new_media_is_not_what_limits() -> None:
     assert "reading limits" in summary(tally, follows=True)
     idle = summary(tally, read=0.2, follows=True)
     assert "limits" not in idle and "too short" not in idle
+
+
+def test_a_cluster_is_told_with_what_it_lost() -> None:
+    figures = {"nodes": 2, "sessions": 1, "bytes_of_rows": 50_000_000, "bytes_of_rows_between_nodes": 2_000_000}
+    made = Summary(
+        tally=Tally(images=5), meters=[Meter("read")], seconds=10.0, device="cpu", precision="fp32", batch_size=8,
+        peak_rss_mb=1.0, peak_vram_mb=None, peak_vram_of=None, ledger=dict.fromkeys(Outcome, 0), cluster=figures,
+    )  # fmt: skip
+    assert "on 2 nodes with 1 session; 2 of 50 MB of rows went from node to node" in made.lines()
+    lost = replace(made, cluster=figures | {"lost_nodes": 1, "lost_workers": 3})
+    (line,) = [line for line in lost.lines() if line.startswith("on 2 nodes")]
+    assert line.endswith("; lost and made up for: 1 node, 3 workers")
+    assert lost.as_json()["cluster"]["lost_workers"] == 3 and "cluster" not in replace(made, cluster=None).as_json()

@@ -16,7 +16,7 @@ from tests.support.runs import command, run
 __all__ = ["home", "pictures"]  # the fixtures
 
 
-@pytest.mark.parametrize("more", [[], ["--moved"]])
+@pytest.mark.parametrize("more", [[], pytest.param(["--moved"], marks=pytest.mark.full)])
 def test_another_database_is_not_taken_for_the_ledgers(home: Home, more: list[str]) -> None:
     home.tag("run")
     tags = home.exported()

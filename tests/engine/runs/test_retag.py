@@ -95,7 +95,7 @@ def high(home: Home) -> float:
 
 @pytest.mark.full
 def test_a_higher_threshold_leaves_exactly_the_new_tags(home: Home) -> None:
-    home.tag("run")
+    home.tag("run", "--keep-scores", "0")
     assert home.exported() == home.expected(0.5)
     threshold = high(home)
     said = home.tag("retag", "--threshold", str(threshold)).stderr
@@ -117,6 +117,7 @@ def test_another_model_takes_the_place_of_the_first(home: Home, tmp_path: Path) 
     assert home.exported() == home.expected()
 
 
+@pytest.mark.full
 def test_tags_from_before_models_were_named_are_replaced_too(home: Home) -> None:
     """A library that an older engine filled by the bulk call, and a ledger that names no model."""
     home.tag("run")
@@ -146,6 +147,7 @@ def test_killed_in_the_middle_of_a_retag_the_next_run_ends_it(pictures: Path, ti
         state = tmp_path / f"{kill}.db"
         with MediaServer(media) as server:
             arguments = [*command(server, tiny_model, pictures, state), "--recognition-replace-url", server.replace_url]
+            arguments += ["--keep-scores", "0"]
             assert run(arguments).returncode == 0
             before = len(server.store)
             retag = [*arguments, "--threshold", "0.9", "--batch-size", "2", "--chunk-records", "40"]
@@ -170,7 +172,7 @@ def test_a_service_that_cannot_replace_keeps_its_tags_and_the_engine_says_so(
     bulk: bool, pictures: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     with MediaServer(catalogue(pictures)[:4]) as server:
-        arguments = command(server, tiny_model, pictures, tmp_path / "s.db", bulk=bulk)
+        arguments = command(server, tiny_model, pictures, tmp_path / "s.db", "--keep-scores", "0", bulk=bulk)
         assert run(arguments).returncode == 0
         before = dict(server.store)
         retag = [*arguments, "--threshold", "0.9"]
@@ -187,6 +189,7 @@ def redraw(path: Path) -> None:
     path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
 
 
+@pytest.mark.full
 def test_a_replaced_file_is_tagged_again_and_no_other(home: Home) -> None:
     home.tag("run")
     before = home.exported()
@@ -198,6 +201,7 @@ def test_a_replaced_file_is_tagged_again_and_no_other(home: Home) -> None:
     assert home.images("run") == 0
 
 
+@pytest.mark.full
 def test_one_picture_is_tagged_again_by_its_file_its_key_or_its_id(home: Home) -> None:
     home.tag("run")
     file = next(home.library.rglob("*.jpg"))

@@ -72,7 +72,7 @@ def test_a_state_file_that_is_deleted_during_a_run_is_said_at_its_end(pictures, 
 
 def test_retag_does_all_media_again_under_the_new_settings(pictures, tiny_model, tmp_path) -> None:
     with MediaServer(catalogue(pictures)[:4]) as server:
-        arguments = command(server, tiny_model, pictures, tmp_path / "s.db")
+        arguments = command(server, tiny_model, pictures, tmp_path / "s.db", "--keep-scores", "0")
         assert run(arguments).returncode == 0
         before = len(server.store)
         again = [*arguments, "--threshold", "0.3"]

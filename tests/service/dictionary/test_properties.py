@@ -5,7 +5,7 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.dictionary import Dictionary, DictionaryError, Kind, Name
@@ -84,7 +84,8 @@ EDITS = st.lists(
 
 
 @given(EDITS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example([("add", "d", "f", Kind.DISPLAY), ("hide", "d", True), ("undo", 5)])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_edits_and_the_undo_of_all_is_the_start(edits):
     with tempfile.TemporaryDirectory() as folder, Dictionary.open_empty(Path(folder) / "tags.db") as tags:
         for key in "abc":

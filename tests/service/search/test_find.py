@@ -180,6 +180,7 @@ def test_a_threshold_is_where_a_models_word_begins_to_count(search: Search, data
             "how": "part",
             "category": "General",
             "pictures": 2,
+            "whole": False,
         }
     ]
 
