@@ -25,6 +25,7 @@ from bench.nodes import estimate as estimate_nodes
 from bench.output import show
 from bench.pipeline import Size, measure
 from bench.retag import measure as measure_retag
+from bench.similar import measure as measure_similar
 from bench.sweep import sweep as sweep_points
 from engine.config import DeviceName
 from engine.errors import EngineError
@@ -224,10 +225,23 @@ def service(
     output: Output = None,
     html: Html = None,
 ) -> None:
-    """Searches in the embedded service: how long they take, and what a library takes of disk and memory."""
+    """Searches, edits and a review in the embedded service: how long they take; its file and memory."""
     from bench.service import measure as measure_service  # needs the service, which --help must not
 
     finish("service", measure_service(of, times, progress), as_json, output, html)
+
+
+@app.command()
+def similar(
+    of: Annotated[int, typer.Option("--pictures", min=1_000, help="Whose vectors are made up.")] = 100_000,
+    dimensions: Annotated[int, typer.Option(min=64, help="Features of a picture.")] = 4096,
+    times: Annotated[int, typer.Option(min=1, max=500, help="How often each search is asked.")] = 40,
+    as_json: Json = False,
+    output: Output = None,
+    html: Html = None,
+) -> None:
+    """Searches for similar pictures: how long they take, what they miss, and what is kept of a picture."""
+    finish("similar", measure_similar(of, dimensions, times, progress), as_json, output, html)
 
 
 @app.command()

@@ -190,6 +190,25 @@ def _service(result: Mapping[str, Any]) -> list[Rows]:
         f"{result['memory_mb']:g} MB of memory and is there {result['ready_s']:g} s after the start."
     ]
     title = f"Searches among {result['pictures']:,} pictures with tags out of {result['tags']:,}"
+    searches = Rows(title, ("", "median, ms", "95th percentile, ms"), lines, notes)
+    if "curation" not in result:  # of before it was measured
+        return [searches]
+    spent = [(name, f"{1000 * seconds:,.0f}") for name, seconds in result["curation"].items()]
+    note = f"Each once; target of the edit {1000 * result['target_edit_s']:,.0f} ms."
+    return [searches, Rows("Editing and review", ("", "ms"), spent, [note])]
+
+
+def _similar(result: Mapping[str, Any]) -> list[Rows]:
+    lines = [(name, f"{row['median_ms']:g}", f"{row['p95_ms']:g}") for name, row in result["rows"].items()]
+    recall, copies, targets = result["recall"], result["copies"], result["targets"]
+    notes = [
+        f"Each asked {result['times']} times; target {targets['p95_ms']:g} ms among 100,000. Of the exact 50 nearest "
+        f"{recall['mean']:.1%} are found, in the worst case {recall['worst']:.0%} (target {targets['recall']:.0%}). "
+        f"A picture takes {result['memory_bytes']:,} bytes of memory (target {targets['memory_bytes']:,}) and "
+        f"{result['file_bytes']:,} of the file; the index is there {result['ready_s']:g} s after the start. "
+        f"{copies['groups']:,} groups of copies in {copies['seconds']:g} s."
+    ]
+    title = f"Similar pictures among {result['pictures']:,} with {result['dimensions']:,} features"
     return [Rows(title, ("", "median, ms", "95th percentile, ms"), lines, notes)]
 
 
@@ -349,6 +368,7 @@ _TABLES = {
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "similar": _similar,
     "tags": _tags,
     "retag": _retag,
     "storage": _storage,

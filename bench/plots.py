@@ -198,6 +198,11 @@ def _service(result: Mapping[str, Any]) -> list[Figure]:
     return _latencies(title, "median_ms", result["rows"], result["target_ms"])
 
 
+def _similar(result: Mapping[str, Any]) -> list[Figure]:
+    title = f"Similar pictures among {result['pictures']:,}"
+    return _latencies(title, "median_ms", result["rows"], result["targets"]["p95_ms"])
+
+
 def _tags(result: Mapping[str, Any]) -> list[Figure]:
     return _latencies(
         f"Suggestions of {result['names']:,} names", "p50_ms", result["rows"], result["targets"]["p95_ms"]
@@ -315,6 +320,7 @@ _PLOTS = {
     "fit": _fit,
     "delivery": _delivery,
     "service": _service,
+    "similar": _similar,
     "tags": _tags,
     "retag": _retag,
     "storage": _storage,

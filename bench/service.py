@@ -1,4 +1,4 @@
-"""`engine bench service`: how long the embedded service takes for a search, and what its library takes of the machine.
+"""`engine bench service`: how long the embedded service takes for searches, edits and reviews, and its memory and file.
 
 The library is made up: its pictures have no files, and their tags are drawn as those of real libraries are, few tags on
 most pictures and most tags on few. It is asked as the page asks, without HTTP, in a process of its own.
@@ -18,14 +18,20 @@ from sqlalchemy import insert
 from bench.new_process import in_new_process
 from service.database import Database, library, media, model, opinion, tag
 from service.opinions import ENTRY
+from service.review.review import Review
 from service.search.find import Search
 from service.search.names import Keys
+from service.similar import Similar
+from service.store import Store
+from service.verdicts import Verdicts
 
 TAGS = 9_176
 """Of the DeepDanbooru models."""
 TAGS_OF_A_PICTURE = 30
 PAGE = 60
 FAR_PAGE = 1_000
+EDITED, TARGET_EDIT_S = 5_000, 2.0
+"""Pictures of an edit, and the seconds that it may take."""
 TARGETS = ((100_000, 0.1), (1_000_000, 0.3))
 """Seconds of the slowest 5 % of searches, up to so many pictures."""
 _AT_ONCE = 20_000
@@ -42,7 +48,14 @@ def measure(pictures: int, times: int, say: Callable[[str], None]) -> dict[str, 
         found: dict[str, Any] = in_new_process("bench.service:searches", path=str(path), times=times)
         found["file_mb"] = round(path.stat().st_size / _MB, 1)
     target = next((seconds for most, seconds in TARGETS if pictures <= most), None)
-    return {"pictures": pictures, "tags": TAGS, "times": times, "target_ms": target and 1000 * target, **found}
+    return {
+        "pictures": pictures,
+        "tags": TAGS,
+        "times": times,
+        "target_ms": target and 1000 * target,
+        "target_edit_s": TARGET_EDIT_S,
+        **found,
+    }
 
 
 def fill(path: Path, pictures: int) -> None:
@@ -92,7 +105,38 @@ def searches(path: str, times: int) -> dict[str, Any]:
             "facets of a search": lambda: search.facets("tag_3"),
         }
         rows = {name: _percentiles(ask, times) for name, ask in kinds.items()}
-    return {"ready_s": round(ready, 2), "memory_mb": round(memory / _MB, 1), "rows": rows}
+        curation = _curation(database, search, min(EDITED, pictures))
+    return {"curation": curation, "ready_s": round(ready, 2), "memory_mb": round(memory / _MB, 1), "rows": rows}
+
+
+def _curation(database: Database, search: Search, edited: int) -> dict[str, float]:
+    """Seconds, each once: an edit of many pictures and its undo, and a review of one tag after as many verdicts."""
+    verdicts = Verdicts(database, Store(database))
+    with closing(Similar(database.path)) as similar:
+        review = Review(database, search, verdicts, similar)
+        everything = range(1, edited + 1)
+        entry = 0
+
+        def edit() -> None:
+            nonlocal entry
+            entry = verdicts.edit(everything, who="bench", yes=["tag_1", "new"], no=["tag_2"]).id or 0
+
+        asks: dict[str, Callable[[], object]] = {
+            f"{edited:,} pictures: add two tags, remove one": edit,
+            "a search that must show it": lambda: search.find("new", offset=0, limit=PAGE),
+            "undo of it": lambda: verdicts.undo(entry, who="bench"),
+            f"{edited:,} verdicts of a review": lambda: review.judge(
+                "tag_3", {media_id: media_id % 3 > 0 for media_id in everything}, "uncertain", who="bench"
+            ),
+            "the review's next 20": lambda: review.queue("tag_3", "uncertain", offset=0, limit=20),
+            "its threshold, precision and recall": lambda: review.told("tag_3"),
+        }
+        spent = {}
+        for name, ask in asks.items():
+            began = time.perf_counter()
+            ask()
+            spent[name] = round(time.perf_counter() - began, 3)
+    return spent
 
 
 def _percentiles(ask: Callable[[], object], times: int) -> dict[str, float]:

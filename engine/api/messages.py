@@ -33,8 +33,19 @@ def record_body(media: Media, tag: Pair) -> bytes:
 
 def replace_body(media: Media, model: str, tags: Sequence[Pair]) -> bytes:
     """All tags that a model gives a medium, as one item of a replace request; without tags, it takes all away."""
-    listed = ", ".join([f'{{"tagKey": {_quoted(name)}, "similarity": "{similarity(score)}"}}' for name, score in tags])
+    listed = '"}, '.join([f"{_OPENINGS[name]}{score:05.3f}" for name, score in tags]) + ('"}' if tags else "")
     return f'{{"mediaId": {json.dumps(media.wire_id)}, "model": {_quoted(model)}, "tags": [{listed}]}}'.encode()
+
+
+class _Openings(dict[str, str]):
+    """A record of a replace request up to its score, by the tag's name: made once, for each picture has it again."""
+
+    def __missing__(self, name: str) -> str:
+        opening = self[name] = f'{{"tagKey": {_quoted(name)}, "similarity": "'
+        return opening
+
+
+_OPENINGS = _Openings()
 
 
 @lru_cache(maxsize=100_000)  # more than any model has tags
@@ -43,7 +54,7 @@ def _quoted(text: str) -> str:
 
 
 def similarity(score: float) -> str:
-    """A score as the contract writes it: Python's format `05.3f`."""
+    """A score as the contract writes it: Python's format `05.3f`, which `replace_body` has too."""
     return f"{score:05.3f}"
 
 

@@ -23,7 +23,7 @@ SAMPLE = 2_000
 """The median is that of so many pictures, those with the lowest ids."""
 _GROW = 1.25
 _REMEMBERED = 20_000  # pictures
-_AT_ONCE = 2_000
+_AT_ONCE = 250  # pictures, or columns: larger arrays of float32 stay with the process after they are freed
 
 
 class Alike(NamedTuple):
@@ -149,6 +149,7 @@ class VectorIndex:
         if self._sampled < SAMPLE:
             self._centre()
         last, rows = self._store.changed(self._change)
+        self._make_room(self._store.count() - self._count)  # all at once: to grow step by step leaves a quarter unused
         while some := list(islice(rows, _AT_ONCE)):
             self._take(some)
         self._change = last
@@ -157,7 +158,7 @@ class VectorIndex:
         """Take the median of the first pictures; where it is another one, all bits are to be made anew."""
         sample = self._store.first(SAMPLE)
         if len(sample) > self._sampled:
-            self._median = np.median(_vectors(sample), axis=0).astype(np.float32)
+            self._median = _median(sample)
             self._sampled, self._change = len(sample), 0
 
     def _take(self, rows: Sequence[Row]) -> None:
@@ -192,6 +193,16 @@ class VectorIndex:
         packed = np.packbits(centred > 0, axis=1)
         spare = self._bits.shape[1] * 8 - packed.shape[1]
         return np.pad(packed, ((0, 0), (0, spare))).view(np.uint64)
+
+
+def _median(rows: Sequence[Row]) -> Vector:
+    """float32 [D], of rows that were not deleted."""
+    kept = np.stack([row.kept for row in rows if row.kept is not None])
+    scales = np.array([row.scale for row in rows], np.float32)[:, None]
+    columns = range(0, kept.shape[1], _AT_ONCE)
+    return np.concatenate(
+        [np.median(kept[:, at : at + _AT_ONCE] * scales, axis=0).astype(np.float32) for at in columns]
+    )
 
 
 def _vectors(rows: Sequence[Row]) -> npt.NDArray[np.float32]:

@@ -189,6 +189,12 @@ class VectorStore:
             at = rows[-1][0]
             yield from map(self._read, rows)
 
+    def count(self) -> int:
+        """How many pictures there are or were."""
+        with self._lock, _explained(self.path):
+            [number] = self._connection.execute("SELECT count(*) FROM picture").fetchone()
+        return int(number)
+
     def first(self, number: int) -> list[Row]:
         """The pictures with the lowest ids, without those that were deleted."""
         with self._lock, _explained(self.path):

@@ -79,6 +79,7 @@ def test_tags(capsys) -> None:
     assert result["peak_mb"] > 10
 
 
+@pytest.mark.full
 def test_retag(capsys, tmp_path: Path) -> None:
     html = tmp_path / "page.html"
     result = measured(capsys, "retag", "--pictures", "300", "--times", "2", "--html", str(html))
@@ -95,6 +96,17 @@ def test_service(capsys, tmp_path: Path) -> None:
     result = measured(capsys, "service", "--pictures", "1000", "--times", "2", "--html", str(html))
     assert (result["pictures"], result["target_ms"]) == (1000, 100.0)
     assert result["file_mb"] > 0.1 and result["ready_s"] > 0
+    assert all(0 < row["median_ms"] <= row["p95_ms"] for row in result["rows"].values())
+    assert len(result["curation"]) == 6 and all(seconds > 0 for seconds in result["curation"].values())
+    check_page(html, plots=1)
+
+
+def test_similar(capsys, tmp_path: Path) -> None:
+    html = tmp_path / "s.html"
+    words = ("similar", "--pictures", "1000", "--dimensions", "256", "--times", "3", "--html", str(html))
+    result = measured(capsys, *words)
+    assert 0.5 < result["recall"]["worst"] <= result["recall"]["mean"] <= 1
+    assert result["copies"]["groups"] == 100 and result["file_bytes"] > 256
     assert all(0 < row["median_ms"] <= row["p95_ms"] for row in result["rows"].values())
     check_page(html, plots=1)
 

@@ -258,6 +258,7 @@ def test_a_database_that_is_named_goes_with_any_folder(home: Home, tmp_path: Pat
     assert alone.returncode == 1 and "--library" in alone.stderr
 
 
+@pytest.mark.full
 def test_a_ledger_of_an_older_engine_is_known_by_its_folder(home: Home) -> None:
     home.tag("run")
     connection = sqlite3.connect(default_path_of(home).with_suffix(".ledger.db"))

@@ -213,6 +213,7 @@ def test_another_model_reads_the_pictures(home: Home, tmp_path: Path) -> None:
     assert home.exported() == home.expected(0.4)
 
 
+@pytest.mark.full
 def test_the_embedded_service_takes_more_than_the_contract_in_a_request(home: Home) -> None:
     for path in list(home.library.rglob("*.*")):
         shutil.copy2(path, path.with_stem(f"{path.stem}_again"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from engine.families import family_of
 from engine.model.folder import open_model
@@ -62,6 +63,7 @@ def test_where_it_is_not_wanted_there_is_no_file(home: Home) -> None:
     assert len(home.exported()) > 0
 
 
+@pytest.mark.full
 def test_another_model_begins_the_file_anew(home: Home, tmp_path: Path) -> None:
     home.tag("run")
     home.model = other_model(home.model, tmp_path / "another")
@@ -71,6 +73,7 @@ def test_another_model_begins_the_file_anew(home: Home, tmp_path: Path) -> None:
         assert len(VectorIndex(store)) == 12
 
 
+@pytest.mark.full
 def test_what_an_ended_run_left_in_the_outbox_comes_with_the_next(home: Home) -> None:
     """As if the run had been killed between its commit and the file of vectors."""
     home.tag("run")

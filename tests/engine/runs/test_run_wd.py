@@ -35,6 +35,7 @@ def tags(library: Path, model: Path, *flags: str) -> dict[str, dict[str, float]]
     return {line["path"]: {tag["tag"]: tag["score"] for tag in line["tags"]} for line in lines}
 
 
+@pytest.mark.full
 def test_run_retag_and_the_ledger(library: Path, wd: Path, tmp_path: Path) -> None:
     state = tmp_path / "s.db"
     with MediaServer(catalogue(library)) as server:
