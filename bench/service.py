@@ -16,6 +16,7 @@ import psutil
 from sqlalchemy import insert
 
 from bench.new_process import in_new_process
+from bench.stats import latencies
 from service.database import Database, library, media, model, opinion, tag
 from service.opinions import ENTRY
 from service.review.review import Review
@@ -104,7 +105,7 @@ def searches(path: str, times: int) -> dict[str, Any]:
             "everything, newest first": lambda: search.find("order:new", offset=0, limit=PAGE),
             "facets of a search": lambda: search.facets("tag_3"),
         }
-        rows = {name: _percentiles(ask, times) for name, ask in kinds.items()}
+        rows = {name: latencies([ask] * times) for name, ask in kinds.items()}
         curation = _curation(database, search, min(EDITED, pictures))
     return {"curation": curation, "ready_s": round(ready, 2), "memory_mb": round(memory / _MB, 1), "rows": rows}
 
@@ -137,12 +138,3 @@ def _curation(database: Database, search: Search, edited: int) -> dict[str, floa
             ask()
             spent[name] = round(time.perf_counter() - began, 3)
     return spent
-
-
-def _percentiles(ask: Callable[[], object], times: int) -> dict[str, float]:
-    spent = []
-    for _ in range(times):
-        began = time.perf_counter()
-        ask()
-        spent.append(1000 * (time.perf_counter() - began))
-    return {"median_ms": round(float(np.median(spent)), 1), "p95_ms": round(float(np.percentile(spent, 95)), 1)}

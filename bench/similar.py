@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import psutil
 
 from bench.new_process import in_new_process
+from bench.stats import latencies
 from engine.vectors.index import SAMPLE, Alike, VectorIndex
 from engine.vectors.store import Features, Of, VectorStore
 
@@ -80,7 +82,7 @@ def searches(path: str, pictures: int, times: int) -> dict[str, Any]:
             "like a picture of the library": lambda i: index.like_picture(ids[i], FIRST),
             "its neighbours, by bits alone": lambda i: index.neighbours(ids[i], FIRST),
         }
-        rows = {name: _percentiles(ask, times) for name, ask in kinds.items()}
+        rows = {name: latencies([partial(ask, i) for i in range(times)]) for name, ask in kinds.items()}
         began = time.perf_counter()
         groups = len(index.copies())
         copies = time.perf_counter() - began
@@ -111,12 +113,3 @@ def exact(queries: Vectors, pictures: int) -> list[set[int]]:
         cosines.append((centred / np.linalg.norm(centred, axis=1, keepdims=True)) @ wanted.T)
     whole = np.concatenate(cosines)
     return [set((np.argpartition(-column, FIRST - 1)[:FIRST] + 1).tolist()) for column in whole.T]
-
-
-def _percentiles(ask: Callable[[int], object], times: int) -> dict[str, float]:
-    spent = []
-    for number in range(times):
-        began = time.perf_counter()
-        ask(number)
-        spent.append(1000 * (time.perf_counter() - began))
-    return {"median_ms": round(float(np.median(spent)), 1), "p95_ms": round(float(np.percentile(spent, 95)), 1)}

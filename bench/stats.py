@@ -2,9 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 CONFIDENCE = 0.95
 MET, MISSED, INCONCLUSIVE = "met", "missed", "inconclusive"
@@ -72,3 +75,13 @@ def _cut(n: int) -> int:
 def _rounded(value: float) -> float:
     """To five significant digits: further ones are noise, and make files hard to compare."""
     return float(f"{value:.5g}")
+
+
+def latencies(asks: Iterable[Callable[[], object]]) -> dict[str, float]:
+    """Calls these one after the other: the median of what one takes and the 95th percentile, in ms."""
+    spent = []
+    for ask in asks:
+        began = time.perf_counter()
+        ask()
+        spent.append(1000 * (time.perf_counter() - began))
+    return {"median_ms": round(float(np.median(spent)), 1), "p95_ms": round(float(np.percentile(spent, 95)), 1)}
