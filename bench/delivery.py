@@ -20,7 +20,7 @@ from bench.server import SEGMENT, SINGLE, TOKEN, serving
 from bench.stats import figure, verdict
 from engine.api.addresses import ApiConfig
 from engine.api.client import MediaApi
-from engine.api.messages import record_body
+from engine.api.messages import pairs, record_bodies
 from engine.api.token import Token
 from engine.delivery.entries import entry
 from engine.delivery.loop import SINK, Delivery
@@ -88,7 +88,7 @@ def media(records: int) -> list[Tagged]:
 
 def by_httpx(url: str, tagged: Sequence[Tagged], connections: int) -> Spent:
     """Post by a plain loop."""
-    bodies = iter([record_body(item.media, tag) for item in tagged for tag in item.tags])
+    bodies = iter([body for item in tagged for body in record_bodies(item.media, pairs(item.tags))])
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json; charset=UTF-8"}
 
     async def post(http: httpx.AsyncClient) -> None:

@@ -1,12 +1,13 @@
 """Other thresholds for media that were tagged: by the scores that are kept, without a model and without a picture."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.api.messages import pair, similarity
+from engine.delivery.entries import pairs_of
 from engine.errors import ConfigError, LedgerError
 from engine.families import family_of
 from engine.families.family import least
@@ -131,8 +132,8 @@ class Rethreshold:
         self._size, self._replaces = len(wanted.scorer.tags), replaces
         # Entries are made of ready texts, for there may be millions of records.
         steps = np.arange(STEPS + 1, dtype=np.uint16)
-        self._tag_texts = _texts([f"[{json.dumps(tag, ensure_ascii=False)}," for tag in wanted.scorer.tags])
-        self._score_texts = _texts([f"{score!r}]" for score in scores_of(steps).tolist()])
+        self._tag_texts = _texts([pair(tag, "") for tag in wanted.scorer.tags])
+        self._score_texts = _texts([similarity(score) for score in scores_of(steps).tolist()])
         self.media = self.changed = self.added = self.taken_away = self.kept_there = self.media_kept_there = 0
 
     def __call__(self, page: Sequence[Judged]) -> Iterator[Change]:
@@ -183,14 +184,14 @@ class Rethreshold:
         self.added += added
         if self._replaces:
             self.taken_away += lost
-            return Change(medium.media_id, f"[{','.join(records)}]", numbers.tobytes())
+            return Change(medium.media_id, "\n".join(records), numbers.tobytes())
         self.kept_there += lost
         self.media_kept_there += lost > 0
         if not added:
             return None
-        new = ",".join([record for number, record in zip(now, records, strict=True) if number not in before])
-        waits = str(medium.waiting or "[]")[1:-1]  # which was tagged earlier and so goes first
-        entry = f"[{waits},{new}]" if waits else f"[{new}]"
+        new = [record for number, record in zip(now, records, strict=True) if number not in before]
+        # What waits was tagged earlier, and so goes first.
+        entry = "\n".join([pairs_of(medium.waiting), *new] if medium.waiting else new)
         return Change(medium.media_id, entry, pack_numbers(sorted(before.union(now)), self._size))
 
 

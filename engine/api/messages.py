@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from engine.api.answers import Reply
@@ -11,8 +11,6 @@ from engine.errors import ApiError
 from engine.types import Media
 
 MAX_ID = 2**63 - 1  # the largest Java long and the largest integer of SQLite
-Pair = tuple[str, float]
-"""A tag and its score in 0..1; a `TagScore` is one."""
 
 
 def segment_body(start: int, limit: int) -> bytes:
@@ -20,32 +18,40 @@ def segment_body(start: int, limit: int) -> bytes:
     return json.dumps({"segmentStart": start, "limit": limit, "storageStatus": "ALL_DL"}).encode()
 
 
-# The bodies are as `json.dumps` writes them, which would take four times as long: there may be millions of records.
+# The tags of a picture are one text from when it is tagged until they are sent, for there may be millions: a line for
+# each, with its name as JSON, a tab, and its score as the contract writes it. JSON holds no tab and no line break. So a
+# body comes of replacing these two, which takes a tenth of the time of making it record by record.
 
 
-def record_body(media: Media, tag: Pair) -> bytes:
-    """One record, UTF-8 JSON, keys in the order of the contract; also the body of a request in single mode."""
-    name, score = tag
-    return (
-        f'{{"mediaId": {json.dumps(media.wire_id)}, "tagKey": {_quoted(name)}, "similarity": "{similarity(score)}"}}'
-    ).encode()
+def pairs(tags: Iterable[tuple[str, float]]) -> str:
+    """The text of tags and their scores in 0..1, in this order; "" for none."""
+    return "\n".join([pair(tag, similarity(score)) for tag, score in tags])
 
 
-def replace_body(media: Media, model: str, tags: Sequence[Pair]) -> bytes:
-    """All tags that a model gives a medium, as one item of a replace request; without tags, it takes all away."""
-    listed = '"}, '.join([f"{_OPENINGS[name]}{score:05.3f}" for name, score in tags]) + ('"}' if tags else "")
-    return f'{{"mediaId": {json.dumps(media.wire_id)}, "model": {_quoted(model)}, "tags": [{listed}]}}'.encode()
+def pair(tag: str, score: str) -> str:
+    """A line of `pairs`."""
+    return f"{_quoted(tag)}\t{score}"
 
 
-class _Openings(dict[str, str]):
-    """A record of a replace request up to its score, by the tag's name: made once, for each picture has it again."""
-
-    def __missing__(self, name: str) -> str:
-        opening = self[name] = f'{{"tagKey": {_quoted(name)}, "similarity": "'
-        return opening
+def tags_in(text: str) -> list[str]:
+    """The names in `pairs`."""
+    return [json.loads(line.partition("\t")[0]) for line in text.split("\n") if line]
 
 
-_OPENINGS = _Openings()
+def record_bodies(media: Media, text: str) -> tuple[bytes, ...]:
+    """The records of `pairs`, each UTF-8 JSON, keys in the order of the contract; in single mode each is a request."""
+    if not text:
+        return ()
+    opening = f'{{"mediaId": {json.dumps(media.wire_id)}, "tagKey": '
+    listed = text.replace("\t", ', "similarity": "').replace("\n", f'"}}\n{opening}')
+    return tuple(f'{opening}{listed}"}}'.encode().split(b"\n"))
+
+
+def replace_body(media: Media, model: str, text: str) -> bytes:
+    """All tags that a model gives a medium, `pairs`, as one item of a replace request; without, it takes all away."""
+    listed = text.replace("\t", ', "similarity": "').replace("\n", '"}, {"tagKey": ')
+    tags = f'{{"tagKey": {listed}"}}' if text else ""
+    return f'{{"mediaId": {json.dumps(media.wire_id)}, "model": {_quoted(model)}, "tags": [{tags}]}}'.encode()
 
 
 @lru_cache(maxsize=100_000)  # more than any model has tags
@@ -54,7 +60,7 @@ def _quoted(text: str) -> str:
 
 
 def similarity(score: float) -> str:
-    """A score as the contract writes it: Python's format `05.3f`, which `replace_body` has too."""
+    """A score as the contract writes it: Python's format `05.3f`."""
     return f"{score:05.3f}"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from engine.api.answers import Rejection
-from engine.api.messages import record_body, replace_body
-from engine.delivery.entries import tags_of
+from engine.api.messages import record_bodies, replace_body, tags_in
+from engine.delivery.entries import pairs_of
 from engine.delivery.policy import History
 from engine.errors import ApiError
 from engine.ledger.schema import OutboxItem
@@ -37,15 +37,15 @@ class OutboxMedium:
     """A medium of the outbox, with its records as they travel.
 
     Attributes:
-        tags: their names, in the order of the records.
         records: what can be sent apart: a body a record; where tags are replaced, one body with all of them.
+        tag_count: how many tags these are.
         count: how many records it is towards the limit of a request.
         whole: whether its tags are replaced and so travel together: half of them would take the other half away.
     """
 
     item: OutboxItem
-    tags: tuple[str, ...]
     records: tuple[bytes, ...]
+    tag_count: int
     count: int
     whole: bool = False
 
@@ -54,19 +54,24 @@ class OutboxMedium:
         """Bytes in a bulk body."""
         return sum(len(record) + 2 for record in self.records)
 
+    @cached_property
+    def tags(self) -> list[str]:
+        """Their names, in the order of the records. Only rejections need them."""
+        return tags_in(pairs_of(self.item.entry))
+
     @classmethod
     def of(cls, item: OutboxItem) -> "OutboxMedium":
-        tags = tags_of(item.entry)
-        names = tuple([tag for tag, _ in tags])
-        return cls(item, names, tuple([record_body(item.media, tag) for tag in tags]), len(tags))
+        records = record_bodies(item.media, pairs_of(item.entry))
+        return cls(item, records, len(records), len(records))
 
     @classmethod
     def replacing(cls, item: OutboxItem, models: Sequence[str]) -> "OutboxMedium":
         """These tags in place of all that any of `models` gave the medium before; the last of them gave these."""
-        tags = tags_of(item.entry)
-        bodies = [replace_body(item.media, former, ()) for former in models[:-1]]
-        bodies.append(replace_body(item.media, models[-1], tags))
-        return cls(item, tuple([tag for tag, _ in tags]), (b", ".join(bodies),), len(bodies) + len(tags), whole=True)
+        text = pairs_of(item.entry)
+        tag_count = text.count("\n") + 1 if text else 0
+        bodies = [replace_body(item.media, former, "") for former in models[:-1]]
+        bodies.append(replace_body(item.media, models[-1], text))
+        return cls(item, (b", ".join(bodies),), tag_count, len(bodies) + tag_count, whole=True)
 
     @property
     def sent(self) -> int:
@@ -147,26 +152,29 @@ class Chunk:
                     "nothing of this request was marked as stored"
                 )
             medium = media[media_id]
-            if tag is None or tag in self._next_tags(medium, count):
+            if tag is None or tag in medium.tags[self._next(medium, count)]:
                 refused[medium.item.seq, tag] = reason
         whole = {seq for seq, tag in refused if tag is None}
         lost = sum(seq not in whole for seq, _ in refused)
-        lost += sum(len(self._next_tags(medium, count)) for medium in self.media if medium.item.seq in whole)
-        answered = sum(len(self._next_tags(medium, count)) for medium in self.media)
+        lost += sum(self._next_count(medium, count) for medium in self.media if medium.item.seq in whole)
+        answered = sum(self._next_count(medium, count) for medium in self.media)
         self.rejected += [(seq, tag, reason) for (seq, tag), reason in refused.items()]
         self.sent = len(self.records) if self.alone and whole else self.sent + count
         return answered - lost
 
-    def _next_tags(self, medium: OutboxMedium, count: int) -> tuple[str, ...]:
-        """The tags of this medium among the next `count` of `records`."""
+    def _next(self, medium: OutboxMedium, count: int) -> slice:
+        """Where the tags of this medium stand that are among the next `count` of `records`."""
         in_part = self.alone and not medium.whole
-        return medium.tags[self.sent : self.sent + count] if in_part else medium.tags
+        return slice(self.sent, self.sent + count) if in_part else slice(None)
+
+    def _next_count(self, medium: OutboxMedium, count: int) -> int:
+        return len(range(medium.tag_count)[self._next(medium, count)])
 
     def close(self) -> None:
         """All is answered: a medium that lost every record is rejected as a whole."""
         for medium in self.media:
             reasons = [reason for seq, tag, reason in self.rejected if seq == medium.item.seq and tag is not None]
-            if reasons and len(reasons) == len(medium.tags):
+            if reasons and len(reasons) == medium.tag_count:
                 self.rejected.append((medium.item.seq, None, f"every record was refused, the last with: {reasons[-1]}"))
 
 

@@ -1,27 +1,22 @@
-"""What the outbox keeps for the media API of one medium: its tags with their scores, as JSON."""
+"""What the outbox keeps for the media API of one medium: its tags with their scores, as `engine.api.messages.pairs`."""
 
 import json
-from collections.abc import Sequence
-from typing import cast
 
-from engine.types import Tagged
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it is dear to make
+from engine.api.messages import pairs
+from engine.types import Entry, Tagged
 
 
 def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
-    """`[[tag, score], ...]` in the order of the model's tags.
+    """Its tags, in the order of the model's.
 
     None for a picture without tags, of which nothing is posted, unless it `replaces` tags: having none is a result too.
     """
     if not (tagged.tags or replaces):
         return None
-    return _encode(tagged.tags)
+    return pairs(tagged.tags)
 
 
-def tags_of(entry: str | bytes) -> Sequence[tuple[str, float]]:
-    """What `entry` wrote, each pair as JSON has it. Ledgers of earlier versions hold the score as text."""
-    pairs: list[tuple[str, float | str]] = json.loads(entry)
-    if pairs and isinstance(pairs[0][1], str):
-        return [(tag, float(score)) for tag, score in pairs]
-    return cast(list[tuple[str, float]], pairs)
+def pairs_of(entry: Entry) -> str:
+    """What `entry` wrote. Ledgers of earlier versions hold JSON, `[[tag, score], ...]`, the score as number or text."""
+    text = str(entry)
+    return pairs([(tag, float(score)) for tag, score in json.loads(text)]) if text.startswith("[") else text

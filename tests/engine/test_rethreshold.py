@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.delivery.entries import entry, tags_of
+from engine.api.messages import record_bodies, tags_in
+from engine.delivery.entries import entry, pairs_of
 from engine.delivery.loop import SINK
 from engine.errors import ConfigError, LedgerError
 from engine.families import family_of
@@ -58,7 +59,8 @@ def judge(ledger: Ledger, threshold: str | None, table: dict[str, float] | None 
 def waiting(ledger: LedgerView) -> dict[int, dict[str, str]]:
     """What goes to the media API, with the decimals that it gets."""
     items = ledger.outbox(SINK, 0, 10_000)
-    return {item.media.id: {tag: f"{score:05.3f}" for tag, score in tags_of(item.entry)} for item in items}
+    sent = {item.media.id: map(json.loads, record_bodies(item.media, pairs_of(item.entry))) for item in items}
+    return {number: {one["tagKey"]: one["similarity"] for one in records} for number, records in sent.items()}
 
 
 def expected(rows: np.ndarray, threshold: str, table: dict[str, float] | None = None) -> dict[int, dict[str, str]]:
@@ -140,9 +142,9 @@ def test_what_waits_is_added_to_and_not_sent_twice(ledger: Ledger) -> None:
     ledger.progress({first.seq: 2}).result()
     judge(ledger, "0.2", replaces=False)
     item = ledger.outbox(SINK, 0, 10)[0]
-    sent = [tag for tag, _ in tags_of(first.entry)]
+    sent = tags_in(pairs_of(first.entry))
     assert (item.seq, item.sent) == (first.seq, 2)
-    assert [tag for tag, _ in tags_of(item.entry)][: len(sent)] == sent  # the two that are answered are still the first
+    assert tags_in(pairs_of(item.entry))[: len(sent)] == sent  # the two that are answered are still the first
     assert waiting(ledger)[1] == expected(rows, "0.2")[1]
 
 

@@ -1,6 +1,5 @@
 """What the tests of the delivery share: a real ledger, a service not ours, and the way from one to the other."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from engine.api.addresses import ApiConfig
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
-from engine.api.messages import similarity
+from engine.api.messages import pairs, similarity
 from engine.api.token import Token
 from engine.delivery.chunks import Limits, OutboxMedium
 from engine.delivery.loop import Delivery
@@ -39,7 +38,7 @@ def expected(media: Iterable[Tagged]) -> dict[tuple[str, str], str]:
 def outbox_items(*records: int) -> list[OutboxItem]:
     """Rows of an outbox without a ledger: a medium with so many records each, numbered from 1."""
     return [
-        OutboxItem(seq, Media(seq, f"{seq}.jpg", seq), json.dumps([(f"t{i}", 0.9) for i in range(count)]), 0)
+        OutboxItem(seq, Media(seq, f"{seq}.jpg", seq), pairs([(f"t{i}", 0.9) for i in range(count)]), 0)
         for seq, count in enumerate(records, 1)
     ]
 

@@ -1,11 +1,13 @@
 """Results in a ledger, as a run puts them there for the media API."""
 
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 import numpy as np
 
-from engine.delivery.entries import entry, tags_of
+from engine.api.messages import record_bodies
+from engine.delivery.entries import entry, pairs_of
 from engine.delivery.loop import SINK
 from engine.flow.channels import Meter
 from engine.ledger.ledger import Ledger, OutboxItem
@@ -31,7 +33,8 @@ def outbox(ledger: Ledger, after: int = 0, limit: int = 1000) -> list[OutboxItem
 
 def tags(item: OutboxItem) -> tuple[TagScore, ...]:
     """The tags of what waits."""
-    return tuple(TagScore(tag, score) for tag, score in tags_of(item.entry))
+    sent = (json.loads(record) for record in record_bodies(item.media, pairs_of(item.entry)))
+    return tuple(TagScore(record["tagKey"], float(record["similarity"])) for record in sent)
 
 
 class Waiting:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from engine.api.addresses import ApiConfig
 from engine.api.answers import BadRecords, NotNow, TooLarge, Yes
 from engine.api.backoff import Backoff
 from engine.api.client import MediaApi
-from engine.api.messages import bulk_body, record_body
+from engine.api.messages import bulk_body, pairs, record_bodies, replace_body, tags_in
 from engine.api.token import Token
 from engine.errors import ApiAway, ApiError, ConfigError, Stopped, Unauthorized, WrongAddress
 from engine.flow.channels import Stop
@@ -58,9 +60,23 @@ def test_ids_as_strings_go_back_as_strings() -> None:
         (media,) = api.segment(0, 10)
         api.close()
     assert media == Media(2**62, "a", str(2**62))
-    assert record_body(media, TagScore("^_^ü", 0.500)) == (
-        f'{{"mediaId": "{2**62}", "tagKey": "^_^ü", "similarity": "0.500"}}'.encode()
+    assert record_bodies(media, pairs([TagScore("^_^ü", 0.500)])) == (
+        f'{{"mediaId": "{2**62}", "tagKey": "^_^ü", "similarity": "0.500"}}'.encode(),
     )
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(0, 1)), max_size=5), st.one_of(st.integers(0), st.just("12")), st.text())
+@example([('"}, {"tagKey": "a', 0.5), ('a",', 0.25), ("\t\n\u2028\\", 1.0), ("[", 0.0)], 1, '"\n')
+def test_bodies_are_as_json_writes_them_whatever_the_tags(
+    tags: list[tuple[str, float]], wire_id: int | str, model: str
+) -> None:
+    media, text = Media(1, "a", wire_id), pairs(tags)
+    fields = [{"tagKey": tag, "similarity": f"{score:05.3f}"} for tag, score in tags]
+    records = [json.dumps({"mediaId": wire_id, **one}, ensure_ascii=False).encode() for one in fields]
+    item = {"mediaId": wire_id, "model": model, "tags": fields}
+    assert list(record_bodies(media, text)) == records
+    assert replace_body(media, model, text) == json.dumps(item, ensure_ascii=False).encode()
+    assert tags_in(text) == [tag for tag, _ in tags]
 
 
 def test_a_file_version_is_text_whatever_it_was_and_a_version_of_the_entity_is_none() -> None:
@@ -183,7 +199,7 @@ def after(event: threading.Event, call: Callable[[], None]) -> None:
 
 def test_post_reports_what_the_service_means() -> None:
     media = Media(7, "x", 7)
-    body = bulk_body([record_body(media, TagScore("1girl", 0.998)), record_body(media, TagScore("o_o", 1.000))])
+    body = bulk_body(record_bodies(media, pairs([TagScore("1girl", 0.998), TagScore("o_o", 1.000)])))
     with MediaServer(
         [], at([1], Told(413)), at([2], Told(422, b"bad tag")), at([3], Told(cut=True, store=True))
     ) as server:

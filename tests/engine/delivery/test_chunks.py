@@ -5,9 +5,11 @@ from collections import deque
 import pytest
 
 from engine.api.answers import Rejection
-from engine.delivery.chunks import Chunk, Limits, fill
+from engine.delivery.chunks import Chunk, Limits, OutboxMedium, fill
 from engine.delivery.policy import History
 from engine.errors import ApiError
+from engine.ledger.schema import OutboxItem
+from engine.types import Media
 from tests.support.delivery import outbox_media
 
 URL = "http://localhost/bulk"
@@ -68,3 +70,21 @@ def test_a_medium_that_lost_every_record_is_rejected() -> None:
     assert [item for item in chunk.rejected if item[1] is None] == [
         (1, None, "every record was refused, the last with: no t1")
     ]
+
+
+@pytest.mark.parametrize("entry", ['[["1girl",0.99812],["a\\tb",0.5]]', '[["1girl","0.998"],["a\\tb","0.500"]]'])
+def test_what_earlier_versions_left_in_the_outbox_is_sent_as_they_would_have(entry: str) -> None:
+    item = OutboxItem(1, Media(7, "7.jpg", "7"), entry, 0)
+    now = OutboxItem(1, item.media, '"1girl"\t0.998\n"a\\tb"\t0.500', 0)
+    assert OutboxMedium.of(item).records == OutboxMedium.of(now).records
+    assert OutboxMedium.of(item).tags == ["1girl", "a\tb"]
+    assert OutboxMedium.replacing(item, ["m"]).records == OutboxMedium.replacing(now, ["m"]).records
+
+
+@pytest.mark.parametrize("entry", ["", "[]"])
+def test_a_medium_without_tags_is_an_item_of_a_replace_request_and_no_record(entry: str) -> None:
+    item = OutboxItem(1, Media(7, "7.jpg", 7), entry, 0)
+    assert (OutboxMedium.of(item).records, OutboxMedium.of(item).tags) == ((), [])
+    emptied = OutboxMedium.replacing(item, ["m"])
+    assert emptied.records == (b'{"mediaId": 7, "model": "m", "tags": []}',)
+    assert (emptied.count, emptied.tag_count) == (1, 0)

@@ -12,7 +12,7 @@ import pytest
 from engine.api.addresses import ApiConfig
 from engine.api.answers import BadRecords, Rejection, TooLarge, Yes
 from engine.api.client import MediaApi
-from engine.api.messages import bulk_body, record_body, similarity
+from engine.api.messages import bulk_body, pairs, record_bodies, similarity
 from engine.api.token import Token
 from engine.delivery.chunks import Limits
 from engine.delivery.loop import Delivery
@@ -108,7 +108,7 @@ def test_what_it_answers_is_what_the_contract_says(service: tuple[str, Path]) ->
     url, tags = service
     with client(url) as api:
         media = api.segment(1, 2)
-        one, two = (record_body(m, TagScore("answers", 0.700)) for m in media)
+        [one], [two] = (record_bodies(m, pairs([TagScore("answers", 0.700)])) for m in media)
 
         def post(body: bytes):
             return api.run(api.post(body, "0" * 64)).result(30)
@@ -139,7 +139,7 @@ def test_it_remembers_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         with java_service(tmp_path, tags) as url, client(url) as api:
             (media,) = api.segment(0, 9)
-            body = bulk_body([record_body(media, TagScore("again", 0.900))])
+            body = bulk_body(record_bodies(media, pairs([TagScore("again", 0.900)])))
             assert api.run(api.post(body, "0" * 64)).result(30) == Yes()
     assert stored(tags) == [("1", "again", "0.900")]
 
