@@ -278,8 +278,9 @@ def _retag(result: Mapping[str, Any]) -> list[Rows]:
     ]
     target = f"; target {result['target_s']:g} s" if result["target_s"] else ""
     notes = [
-        f"From {result['before']}, each {result['times']} times; the whole process, beside a service in another one on "
-        f"this machine{target}. {result['scores']} scores take {result['bytes_a_picture']:,} bytes a picture of the "
+        f"From {result['before']}, each {result['times']} times; the whole process{target}. With --library it "
+        "stores the tags besides, in the embedded service; else they go to another process, which answers at once. "
+        f"{result['scores']} scores take {result['bytes_a_picture']:,} bytes a picture of the "
         f"state file; target {result['target_bytes']:,}."
     ]
     return [Rows(f"Other thresholds for {result['pictures']:,} pictures by kept scores", columns, lines, notes)]

@@ -1,8 +1,8 @@
 """`engine bench retag`: other thresholds for a whole catalogue by its kept scores, beside a media API on this machine.
 
-The ledger is made up: its pictures have no files, and each has as many kept scores as a model of DeepDanbooru gives
+The ledger is made up: its pictures are empty files, and each has as many kept scores as a model of DeepDanbooru gives
 above 0.05. Then `engine retag` runs as a process of its own, so its start counts too, and posts what changes to a
-service that answers at once.
+service that answers at once, in another process, or with --library to the embedded one, which stores it.
 """
 
 import json
@@ -33,8 +33,10 @@ WANTED = (
     "--threshold 0.4 --chunk-records 5000",
     "--threshold character=0.7 --chunk-records 5000",
     "--threshold 0.4 --chunk-records 500",
+    "--threshold 0.4 --library FOLDER",
 )
 """Each changes nearly every picture. 5,000 records a request are the embedded service's, 500 the contract's."""
+EMBEDDED = "--library FOLDER"
 TAGGED = 40
 """Scores of a picture from 0.5 up, about as many as one has in the first user's catalogue."""
 CATEGORIES = tuple("Character" if number % 4 == 0 else "General" for number in range(len(OF_A_MODEL)))
@@ -53,14 +55,25 @@ def measure(pictures: int, times: int, say: Callable[[str], None]) -> dict[str, 
         fill(state, pictures, floor=FLOOR)
         fill(without, pictures, floor=0.0)
         size = (state.stat().st_size - without.stat().st_size) / pictures
+        say("making a library of them")
+        library = ["--library", str(make_library(Path(name), pictures)), "--db", str(Path(name) / "library.db")]
+        named = ["--segment-url", server.url + SEGMENT, "--recognition-replace-url", server.url + REPLACE]
+
+        def run(flags: str) -> dict[str, Any]:
+            copy = Path(name) / "copy.db"
+            shutil.copyfile(state, copy)
+            own = flags.removesuffix(EMBEDDED).split()
+            try:
+                return _retag(copy, [*own, *(library if flags.endswith(EMBEDDED) else named)])
+            finally:
+                copy.unlink()
+
+        run(f"--threshold 0.3 {EMBEDDED}")  # lists the library, which then has tags to be replaced
         runs: dict[str, list[dict[str, Any]]] = {flags: [] for flags in WANTED}
         for turn in range(times):
             for flags, found in runs.items():
                 say(f"turn {turn + 1}: engine retag {flags}")
-                copy = Path(name) / "copy.db"
-                shutil.copyfile(state, copy)
-                found.append(_retag(server.url, copy, flags))
-                copy.unlink()
+                found.append(run(flags))
     return {
         "pictures": pictures,
         "times": times,
@@ -84,11 +97,25 @@ def fill(path: Path, pictures: int, floor: float) -> None:
             ledger.keep_scores(Scorer(0, "bench", "1" * 64, "2" * 64, OF_A_MODEL, CATEGORIES, floor))
         written = None
         for first, rows in scores(pictures):
-            media = [Media(number, f"folder/{number:08d}.jpg", number) for number in range(first, first + len(rows))]
+            media = [Media(number, file_of(number), number) for number in range(first, first + len(rows))]
             ledger.admit(media)
             if written:
                 written.result()  # one transaction is on its way while the next one is made
             written = ledger.store([Tagged(one, select(row), row) for one, row in zip(media, rows, strict=True)], {})
+
+
+def make_library(folder: Path, pictures: int) -> Path:
+    """A folder with a file for each medium of `fill`, in the order of their ids. A retag reads none."""
+    library = folder / "library"
+    (library / "folder").mkdir(parents=True)
+    for number in range(1, pictures + 1):
+        (library / file_of(number)).touch()
+    return library
+
+
+def file_of(number: int) -> str:
+    """The storageUrl of a medium."""
+    return f"folder/{number:08d}.jpg"
 
 
 def scores(pictures: int) -> Iterator[tuple[int, Scores]]:
@@ -104,9 +131,8 @@ def scores(pictures: int) -> Iterator[tuple[int, Scores]]:
         yield first, rows
 
 
-def _retag(url: str, state: Path, flags: str) -> dict[str, Any]:
-    addresses = ["--segment-url", url + SEGMENT, "--recognition-replace-url", url + REPLACE, "--state", str(state)]
-    command: Sequence[str] = python_command("-m", "engine", "retag", *flags.split(), *addresses, "--json")
+def _retag(state: Path, flags: Sequence[str]) -> dict[str, Any]:
+    command: Sequence[str] = python_command("-m", "engine", "retag", *flags, "--state", str(state), "--json")
     began = time.perf_counter()
     run = subprocess.run(  # noqa: S603 - this interpreter
         command, capture_output=True, text=True, encoding="utf-8", env=environment(ENGINE_API_TOKEN=TOKEN)

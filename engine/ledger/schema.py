@@ -48,7 +48,7 @@ CREATE TABLE entries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     sink TEXT NOT NULL,
     media_id INTEGER NOT NULL REFERENCES media (id),
-    entry BLOB NOT NULL,              -- in the sink's own form; the media API's is JSON: [[tag, score], ...]
+    entry BLOB NOT NULL,              -- in the sink's own form; the media API's is a line a tag
     sent INTEGER NOT NULL DEFAULT 0,  -- how many of its records the API has answered (single mode)
     UNIQUE (media_id, sink)
 );
