@@ -30,6 +30,10 @@ def _command(module: str, arguments: list[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The child imports the package that runs here, whatever lies in the current folder (-P) or is installed."""
+    """The child imports the package that runs here, whatever lies in the current folder (-P) or is installed.
+
+    Keras finds no settings there, which could make it another reference, and leaves none: by itself it writes some into
+    the user's home.
+    """
     found = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": found}
+    return os.environ | {"PYTHONPATH": found, "KERAS_HOME": os.devnull}

@@ -12,6 +12,7 @@ from engine.cli.console import INTERRUPTED, interruptible, say, sentences
 from engine.cli.dump import dump_on_signal
 from engine.cli.endpoints import named_endpoints
 from engine.cli.log import start_logging
+from engine.cli.progress import counting
 from engine.cli.run import exit_code
 from engine.cli.settings import load, options
 from engine.cli.sinks import media_api
@@ -64,11 +65,17 @@ def deliver(
 
 def empty(ledger: Ledger, sinks: Sequence[Sink], stop: Stop) -> bool:
     """Let the sinks take what is in the outbox; True if the user ended it."""
-    with interruptible() as interrupted, dump_on_signal([sink.meter for sink in sinks], ledger.counts):
+    before = ledger.ended.total()
+    with (
+        interruptible() as interrupted,
+        dump_on_signal([sink.meter for sink in sinks], ledger.counts),
+        counting("posting media", ledger.in_outbox()) as done,
+    ):
         for sink in sinks:
             sink.start()
             sink.drain()
         while not all([sink.join(WAITS.tick) for sink in sinks]):
+            done(ledger.ended.total() - before)
             if interrupted():
                 stop.set()
                 for sink in sinks:

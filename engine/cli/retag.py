@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from engine.cli.console import INTERRUPTED, say, sentences
 from engine.cli.deliver import empty
 from engine.cli.endpoints import Endpoints, endpoints, named_endpoints, state_file
 from engine.cli.log import start_logging
+from engine.cli.progress import counting
 from engine.cli.run import ALL, exit_code, run_by_pictures
 from engine.cli.settings import load, options
 from engine.cli.sinks import open_sinks
@@ -23,12 +24,14 @@ from engine.delivery.loop import SINK
 from engine.errors import ConfigError
 from engine.fingerprint import hold_service
 from engine.flow.channels import Stop
+from engine.ledger.kept import Change, Judged
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import LedgerView, must_exist
 from engine.model.folder import open_model
 from engine.report.summary import counted
 from engine.rethreshold import NoScores, Plan, Rethreshold, plan
 from engine.thresholds import read_table
+from engine.types import Outcome
 
 THRESHOLDS = {"threshold", "threshold_file"}
 PICTURES_ALONE = {"limit", "follow", "retry_failed"}
@@ -95,12 +98,19 @@ def _replaces(settings: RunConfig) -> bool:
 
 def _preview(view: LedgerView, wanted: Plan, *, replaces: bool) -> None:
     judge = Rethreshold(wanted, replaces=replaces)
-    for page in view.judged(wanted.scorer, SINK):
-        for _ in judge(page):
-            pass
+    with _judging(view) as done:
+        for page in view.judged(wanted.scorer, SINK):
+            for _ in judge(page):
+                pass
+            done(judge.media)
     _say(judge, replaces)
     _say_without(view.without_scores(wanted.scorer))
     say("a dry run: nothing was posted, nothing is kept")
+
+
+def _judging(view: LedgerView) -> AbstractContextManager[Callable[[int], None]]:
+    counts = view.counts()
+    return counting("judging media by their scores", counts[Outcome.DONE] + counts[Outcome.OUTBOX])
 
 
 def _post(settings: RunConfig, where: Endpoints, ledger: Ledger, wanted: Plan, stop: Stop) -> None:
@@ -113,7 +123,13 @@ def _post(settings: RunConfig, where: Endpoints, ledger: Ledger, wanted: Plan, s
     try:
         sinks = open_sinks(settings, ledger, api, stop)  # which may be refused: then the ledger has not changed
         judge = Rethreshold(wanted, replaces=replaces)
-        pending = ledger.judge_again(wanted.scorer, judge, wanted.thresholds.meta(), SINK)
+        with _judging(ledger) as done:
+
+            def judge_page(page: Sequence[Judged]) -> Iterator[Change]:
+                yield from judge(page)
+                done(judge.media)
+
+            pending = ledger.judge_again(wanted.scorer, judge_page, wanted.thresholds.meta(), SINK)
         judged = time.monotonic() - began
         _say(judge, replaces)
         _say_without(pending)

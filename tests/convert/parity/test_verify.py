@@ -177,6 +177,23 @@ def rewrite(file: Path, suffix: str) -> None:
 
 
 @pytest.mark.full
+def test_the_settings_of_keras_in_a_home_are_neither_read_nor_written(
+    converted: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    settings = home / ".keras" / "keras.json"
+    settings.write_text('{"image_data_format": "channels_first", "floatx": "float16"}', encoding="utf-8")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    asked = [str(converted), str(pictures), "--project", str(DEMO)]
+    assert verify_main(asked) == 0
+    settings.unlink()
+    assert verify_main(asked) == 0
+    assert not settings.exists()
+
+
+@pytest.mark.full
 def test_the_original_decodes_its_pictures_itself(
     converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
