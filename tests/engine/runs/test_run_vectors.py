@@ -1,9 +1,11 @@
 """A run keeps what finds similar pictures, through kills and other models, and costs nothing where it is not wanted."""
 
+import json
 import sqlite3
 import struct
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -16,6 +18,8 @@ from engine.vectors.index import VectorIndex
 from engine.vectors.store import VectorStore
 from tests.engine.runs.test_retag import Home, home, other_model
 from tests.engine.runs.test_run import pictures
+from tests.support.media_server import SEGMENT, MediaServer
+from tests.support.runs import ENGINE, command, run
 
 __all__ = ["home", "pictures"]  # the fixtures
 
@@ -99,3 +103,44 @@ def test_a_file_that_was_deleted_is_made_again_by_a_retag(home: Home) -> None:
     home.tag("retag")
     with closing(VectorStore(files(home)[0])) as store:
         assert len(VectorIndex(store)) == 12
+
+
+def test_a_service_of_ones_own_is_asked_which_pictures_it_still_lists(
+    tiny_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    keys = sorted(path.relative_to(pictures).as_posix() for path in pictures.glob("*/*.*"))[:12]
+    with MediaServer(enumerate(keys, 10)) as server:
+        ended = run(command(server, tiny_model, pictures, tmp_path / "s.db", "--device", "cpu"))
+        assert ended.returncode == 0, ended.stderr
+        wanted = [
+            str(pictures / keys[0]),
+            "--model",
+            str(tiny_model),
+            "--state",
+            str(tmp_path / "s.db"),
+            "--json",
+            "--limit",
+            "99",
+        ]
+        asked = [*ENGINE, "similar", *wanted, "--segment-url", server.url + SEGMENT]
+
+        def found(*more: str) -> list[dict[str, Any]]:
+            ended = run([*asked, *more])
+            assert (ended.returncode, ended.stderr) == (0, "")
+            return [json.loads(line) for line in ended.stdout.splitlines()]
+
+        everything = found()
+        assert len(everything) == len(keys) and everything[0]["id"] == 10
+        second, third = everything[1]["id"], everything[2]["id"]
+        del server.catalogue[second]
+        server.catalogue[third] = "elsewhere.jpg"
+        assert [one["id"] for one in found()] == [one["id"] for one in everything if one["id"] != second]
+        asked_before = len(server.requests)
+        closest = found("--limit", "2")
+        assert [(one["id"], one["storageUrl"]) for one in closest] == [(10, keys[0]), (third, "elsewhere.jpg")]
+        assert len(server.requests) - asked_before == 3  # the first, the deleted one, the next
+    ended = run(asked)
+    assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [one["id"] for one in everything]
+    assert "pictures that were deleted may be among these" in ended.stderr
+    ended = run([*ENGINE, "similar", *wanted])
+    assert len(ended.stdout.splitlines()) == len(keys) and ended.stderr == ""
