@@ -134,7 +134,6 @@ def test_a_service_of_ones_own_is_asked_which_pictures_it_still_lists(
         second, third = everything[1]["id"], everything[2]["id"]
         del server.catalogue[second]
         server.catalogue[third] = "elsewhere.jpg"
-        assert [one["id"] for one in found()] == [one["id"] for one in everything if one["id"] != second]
         asked_before = len(server.requests)
         closest = found("--limit", "2")
         assert [(one["id"], one["storageUrl"]) for one in closest] == [(10, keys[0]), (third, "elsewhere.jpg")]
