@@ -1,6 +1,6 @@
 """Editing over HTTP: `POST /edits` and its undo, for programs with the token; under /page/ the same for the page."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Security
 from fastapi.exceptions import HTTPException
@@ -60,6 +60,13 @@ class UndoRequest(BaseModel):
     who: _Who = "somebody"
 
 
+class Change(BaseModel):
+    tag: str
+    yes: int = Field(description="of so many pictures it was said that they have it")
+    no: int = Field(description="that they do not")
+    clear: int = Field(description="nothing any more")
+
+
 class Entry(BaseModel):
     id: int
     at: int = Field(description="ms since 1970")
@@ -68,6 +75,8 @@ class Entry(BaseModel):
     undoes: int | None
     undone_by: int | None
     pictures: int
+    kind: Literal["edit", "review", "undo"]
+    changes: list[Change]
 
 
 class Journal(BaseModel):

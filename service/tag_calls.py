@@ -140,6 +140,8 @@ class EntryOf(BaseModel):
     action: str
     summary: str
     undone_by: int | None
+    keys: list[str] = Field(description="of the first concepts that it changed, as they were then")
+    concepts: int = Field(description="how many these are in all")
 
 
 class Journal(BaseModel):

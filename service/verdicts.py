@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, false, func, null, select, true
 from sqlalchemy.dialects.sqlite import insert
 
 from service.database import Database, change, edit, media, tag, touch, verdict
@@ -22,6 +22,7 @@ MAX_PICTURES = 1_000_000
 MAX_TAGS = 100
 """Of one edit."""
 MAX_KEY = 200
+_REVIEW = "review "  # so begins what the journal says of one
 _NOTHING = (None, None)
 _AT_ONCE = 10_000  # SQLite limits the variables of a statement
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -149,7 +150,7 @@ class Verdicts:
             if new:
                 changes = [_Change(media_id, tag_id, None, said[media_id], None, None) for media_id in new]
                 yes = sum(said[media_id] for media_id in new)
-                what = f"review {key}: {yes:,} yes, {len(new) - yes:,} no"
+                what = f"{_REVIEW}{key}: {yes:,} yes, {len(new) - yes:,} no"
                 entry = self._write(connection, changes, who, what, sampled=sampled)
             by = {edit_id for _, edit_id in before.values()}
             rows = connection.execute(select(edit.c.id, edit.c.who).where(edit.c.id.in_(by)))
@@ -181,7 +182,11 @@ class Verdicts:
         return Edited(entry, len({one.media_id for one in made}), [], counts, left=len(made) - len(back))
 
     def journal(self, *, before: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest entries, newest first; those before the entry `before`."""
+        """The latest entries, newest first; those before the entry `before`.
+
+        Of each its columns; `undone_by`, `pictures`, how many it changed; `kind`, "edit", "review" or "undo"; and
+        `changes`, of how many pictures it said of each tag yes, no, or nothing any more: {"tag", "yes", "no", "clear"}.
+        """
         undone = edit.alias()
         pictures = select(func.count(change.c.media_id.distinct())).where(change.c.edit_id == edit.c.id)
         rows = (
@@ -197,7 +202,9 @@ class Verdicts:
         if before is not None:
             rows = rows.where(edit.c.id < min(before, 2**63 - 1))
         with self._database.reading() as connection:
-            return [dict(row) for row in connection.execute(rows).mappings()]
+            entries = [dict(row) for row in connection.execute(rows).mappings()]
+            changes = _said_by(connection, [entry["id"] for entry in entries])
+        return [{**entry, "kind": _kind(entry), "changes": changes.get(entry["id"], [])} for entry in entries]
 
     def _write(
         self,
@@ -264,6 +271,31 @@ def _sentence(said: dict[str, bool | None], pictures: int) -> str:
         if (keys := [key for key, given in said.items() if given is value])
     ]
     return f"{'; '.join(parts)}: {pictures:,} picture{'' if pictures == 1 else 's'}"
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    """Of an entry of the journal: how it came about."""
+    if entry["undoes"] is not None:
+        return "undo"
+    return "review" if entry["what"].startswith(_REVIEW) else "edit"
+
+
+def _said_by(connection: Connection, edits: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """What entries of the journal said, by entry and in the order in which its tags were made."""
+    counted = {
+        name: func.count().filter(change.c.after.is_(value))
+        for name, value in (("yes", true()), ("no", false()), ("clear", null()))
+    }
+    rows = (
+        select(change.c.edit_id, tag.c.key, *(count.label(name) for name, count in counted.items()))
+        .join(tag, tag.c.id == change.c.tag_id)
+        .where(change.c.edit_id.in_(edits))
+        .group_by(change.c.edit_id, tag.c.id)
+    )
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in connection.execute(rows):
+        found.setdefault(row.edit_id, []).append({"tag": row.key, "yes": row.yes, "no": row.no, "clear": row.clear})
+    return found
 
 
 def _parts(ids: Iterable[int]) -> Iterator[list[int]]:

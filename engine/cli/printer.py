@@ -1,12 +1,10 @@
 """What `engine tag` does with its results: it keeps nothing, prints them in order, and writes files where asked to."""
 
 import json
-import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import typer
 
 from engine.cli.console import printable, say
+from engine.cli.no_ledger import NoLedger, kept
 from engine.families.family import Select
 from engine.output.beside import Sidecars, Unwritten, write_keywords
 from engine.output.template import SEPARATOR, Template
@@ -57,11 +56,12 @@ class Wanted:
         return self.as_json or not (self.txt or self.xmp or self.metadata) or bool(self.template and not self.txt)
 
 
-class Printer:
+class Printer(NoLedger):
     """Prints each picture's tags in the order of the pictures, as soon as those before it are printed."""
 
     def __init__(self, wanted: Wanted, names: Sequence[str], select: Select) -> None:
         """`names`: the keys of all media in their order; the frames of an animation follow each other."""
+        super().__init__()
         self.failures = 0
         self._wanted = wanted
         self._select = select
@@ -71,32 +71,9 @@ class Printer:
         self._scores: dict[int, Scores] = {}
         self._texts: dict[int, str | None] = {}
         self._next = 0
-        self._settled: Callable[[int], None] = lambda _: None
         self._lock = threading.Lock()
         self._sidecars = Sidecars(overwrite=wanted.overwrite)
         self._tagged_files = self._untagged = 0
-
-    def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
-        return list(page)
-
-    def settled(self, start: int = 0, but: Collection[Outcome] = ()) -> int:
-        return 0
-
-    def failed_media(
-        self, after: int = -1, limit: int = 500, before: float = math.inf
-    ) -> list[tuple[Media, FileState | None]]:
-        return []
-
-    def deaths(self, media: Media) -> int:
-        return 0
-
-    def note_listed(self) -> None: ...
-
-    def decoding(self, media: Media) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def on_settled(self, settled: Callable[[int], None]) -> None:
-        self._settled = settled
 
     def store(self, tagged: Sequence[Tagged], entries: Entries) -> Future[None]:
         for item in tagged:
@@ -105,7 +82,7 @@ class Printer:
                 self._finish(number, path_of(item.media), item.tags)
             else:
                 self._add_frame(number, path_of(item.media), item.scores)
-        return _done()
+        return kept()
 
     def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
         path, number = path_of(media), self._picture_of[media.id]
@@ -116,7 +93,7 @@ class Printer:
             self._add_frame(number, path, None)
         else:
             self._print(number, self._error(path, reason))
-        return _done()
+        return kept()
 
     def tell(self) -> None:
         """Say what was written into files."""
@@ -224,9 +201,3 @@ def _json(value: Mapping[str, Any]) -> str:
     """One line of JSON: letters as they are, control characters (C1 and DEL too) and halves of pairs escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
-def _done() -> Future[None]:
-    done: Future[None] = Future()
-    done.set_result(None)
-    return done

@@ -1,13 +1,11 @@
 """Compares settings by alternating runs (A B C, C B A, ...), so that other load on the machine hits all alike."""
 
 import itertools
-import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engine.cli.no_ledger import NoLedger
 from engine.cli.tag import LocalFiles
 from engine.config import RunConfig
 from engine.errors import EngineError, SessionError
@@ -28,8 +27,6 @@ from engine.model.sample import sample_pixels
 from engine.model.session import RecoveringSession
 from engine.pipeline import Parts, Pipeline
 from engine.stages.source import FileList
-from engine.stages.ticket import Entries
-from engine.types import FileState, Media, Outcome, Tagged
 
 Settings = Mapping[str, Any]
 """Values of RunConfig's fields."""
@@ -130,7 +127,7 @@ class Measurer:
             family=family,
             select=family.selection(self._model.tags, self._model.categories, 0.5),
             session=session,
-            books=_Nothing(),
+            books=NoLedger(),
         )
         pipeline = Pipeline(parts, chosen, stop)
         began = time.perf_counter()
@@ -185,44 +182,3 @@ def rendered_pictures() -> Iterator[list[str]]:
             file.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
             files.append(str(file))
         yield files
-
-
-class _Nothing:
-    """Keeps nothing."""
-
-    def __init__(self) -> None:
-        self._settled: Callable[[int], None] = lambda _: None
-
-    def admit(self, page: Sequence[Media], again: Collection[Outcome] = ()) -> list[Media]:
-        return list(page)
-
-    def settled(self, start: int = 0, but: Collection[Outcome] = ()) -> int:
-        return 0
-
-    def failed_media(
-        self, after: int = -1, limit: int = 500, before: float = math.inf
-    ) -> list[tuple[Media, FileState | None]]:
-        return []
-
-    def deaths(self, media: Media) -> int:
-        return 0
-
-    def note_listed(self) -> None: ...
-
-    def decoding(self, media: Media) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def on_settled(self, settled: Callable[[int], None]) -> None:
-        self._settled = settled
-
-    def store(self, tagged: Sequence[Tagged], entries: Entries) -> Future[None]:
-        return self._done(len(tagged))
-
-    def fail(self, media: Media, outcome: Outcome, reason: str, file: FileState | None = None) -> Future[None]:
-        return self._done(1)
-
-    def _done(self, count: int) -> Future[None]:
-        self._settled(count)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done

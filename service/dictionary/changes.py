@@ -22,6 +22,7 @@ from service.dictionary.readings import readings
 
 _LONGEST_WHO = 100
 _LONGEST_SUMMARY = 300
+_KEYS = 5  # of the concepts that an entry changed, as many as a line shows
 _LARGEST_NUMBER = 2**63 - 1  # that SQLite takes
 _SHIPPED = ("import shipped", "import")
 Row = list[Any] | None
@@ -182,13 +183,16 @@ def record(change: Change, who: str, action: str, summary: str) -> int | None:
 
 def entries(connection: sqlite3.Connection, limit: int = 100, before: int | None = None) -> list[Entry]:
     """The journal, the newest first; `before`: only entries older than this one."""
+    rows = connection.execute(
+        "SELECT id, at, who, action, summary, undone_by, "
+        "(SELECT json_group_array(key) FROM (SELECT key FROM touched WHERE entry = journal.id LIMIT ?)), "
+        "(SELECT count(*) FROM touched WHERE entry = journal.id) "
+        "FROM journal WHERE id < coalesce(?, 1 << 62) ORDER BY id DESC LIMIT ?",
+        (_KEYS, None if before is None else min(before, _LARGEST_NUMBER), limit),
+    )
     return [
-        Entry(*row)
-        for row in connection.execute(
-            "SELECT id, at, who, action, summary, undone_by FROM journal WHERE id < coalesce(?, 1 << 62) "
-            "ORDER BY id DESC LIMIT ?",
-            (None if before is None else min(before, _LARGEST_NUMBER), limit),
-        )
+        Entry(number, at, who, action, summary, undone_by, tuple(json.loads(keys)), concepts)
+        for number, at, who, action, summary, undone_by, keys, concepts in rows
     ]
 
 

@@ -112,7 +112,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the journal. `at`: UTC, ISO 8601. `undone_by`: the entry that undid it, or None."""
+    """One entry of the journal.
+
+    Attributes:
+        at: UTC, ISO 8601.
+        undone_by: the entry that undid it, or None.
+        keys: of the first concepts that it changed, as they were then.
+        concepts: how many these are in all.
+    """
 
     id: int
     at: str
@@ -120,6 +127,8 @@ class Entry:
     action: str
     summary: str
     undone_by: int | None
+    keys: tuple[str, ...]
+    concepts: int
 
 
 def clean(text: str, what: str = "name") -> str:

@@ -2,7 +2,7 @@
 
 import { box } from "./complete.js";
 import { byId, getAnswer, getJson, make, number, postJson, sure, toast, typed, who } from "./dom.js";
-import { category, choose, lang, language, LANGUAGES, t, translate } from "./words.js";
+import { category, choose, lang, language, LANGUAGES, named, t, translate } from "./words.js";
 
 const SHOWN = [["zh-Hans", "简体中文"], ["ja", "日本語"], ["en", "English"]];
 const KINDS = ["display", "synonym", "abbreviation", "former key"];
@@ -109,8 +109,8 @@ function nameForm(of, lang) {
 function groupForm(of) {
   const choice = make("select", { "aria-label": t("groups") }, make("option", { value: "" }, "+"));
   getJson("/page/tags/groups").then(({ groups }) => {
-    const named = (names) => names[{ zh: "zh-Hans" }[language] ?? language] ?? names.en ?? "";
-    choice.append(...groups.map(({ path, names }) => make("option", { value: path }, `${path} ${named(names)}`)));
+    const shownName = (names) => names[{ zh: "zh-Hans" }[language] ?? language] ?? names.en ?? "";
+    choice.append(...groups.map(({ path, names }) => make("option", { value: path }, `${path} ${shownName(names)}`)));
   });
   choice.addEventListener("change", () => choice.value && change(of({ do: "group", path: choice.value })));
   return choice;
@@ -151,17 +151,25 @@ async function journal() {
   byId("journal").replaceChildren(
     ...entries.map((entry) =>
       make(
-        "li", { class: entry.undone_by ? "out" : "" }, make("span", {}, entry.summary), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
-        entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.summary}`, click: () => undo(entry) }, t(entry.action === "undo" ? "redo" : "undo")),
+        "li", { class: entry.undone_by ? "out" : "" }, make("span", {}, told(entry)), make("small", { lang: "en" }, entry.summary), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
+        entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${told(entry)}`, click: () => undo(entry) }, t(entry.action === "undo" ? "redo" : "undo")),
       )),
     ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),
   );
 }
 
+/** What an entry did, in the page's language; its summary says it in full, in English. */
+function told({ action, keys, concepts, summary }) {
+  const word = named("actions", action, action);
+  if (!keys.length) return `${word}: ${summary}`;
+  const more = concepts - keys.length;
+  return `${word}: ${keys.join(", ")}${more ? ` +${more.toLocaleString(lang)}` : ""}`;
+}
+
 /** An import, or what undid one, may have changed thousands of concepts, so it is asked about before. */
-async function undo({ id, action, summary }) {
+async function undo({ id, action, ...entry }) {
   const label = t(action === "undo" ? "redo" : "undo");
-  if (["import", "undo"].includes(action) && !(await sure(t("undoSure", summary), label))) return;
+  if (["import", "undo"].includes(action) && !(await sure(t("undoSure", told({ action, ...entry })), label))) return;
   try {
     const done = await postJson(`/page/tags/journal/${id}/undo`, { who: who() });
     toast(t("undone", done.restored, done.kept.length));

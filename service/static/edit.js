@@ -75,12 +75,12 @@ export class Edit {
     this.#done();
     const sum = counts.reduce((all, [, n]) => all + n, 0);
     const what = [...body.yes.map((tag) => `+${tag}`), ...body.no.map((tag) => `−${tag}`)].join(" ");
-    return toast(t("changed", sum), done.id ? t("undoWhat", what) : null, () => this.#undo({ ids: [done.id], what, pictures: done.pictures }));
+    return toast(t("changed", sum), done.id ? t("undoWhat", what) : null, () => this.#undo({ ids: [done.id], told: what, pictures: done.pictures }));
   }
 
-  /** `what`: of many pictures, is asked before. */
-  async #undo({ ids, what, pictures }) {
-    if (pictures > MANY && !(await sure(t("undoSure", what), t("undoIn", pictures)))) return;
+  /** `told`: what is undone; of many pictures, it is asked before. */
+  async #undo({ ids, told, pictures }) {
+    if (pictures > MANY && !(await sure(t("undoSure", told), t("undoIn", pictures)))) return;
     let [back, left] = [0, 0];
     try {
       for (const id of ids) {
@@ -102,8 +102,8 @@ export class Edit {
       ...lines(entries).map((entry) =>
         make(
           "li", { class: entry.undone_by ? "out" : "" },
-          make("span", {}, entry.what), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
-          entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.what}`, click: () => this.#undo(entry) }, t(entry.undoes ? "redoIn" : "undoIn", entry.pictures)),
+          make("span", {}, entry.told), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
+          entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.told}`, click: () => this.#undo(entry) }, t(entry.undoes ? "redoIn" : "undoIn", entry.pictures)),
         ),
       ),
       ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),
@@ -116,13 +116,23 @@ export class Edit {
 function lines(entries) {
   const found = [];
   for (const entry of entries) {
-    const of = entry.undone_by ? null : (entry.what.match(/^review (.+): [\d,]+ yes, [\d,]+ no$/su)?.[1] ?? null);
+    const of = entry.kind === "review" && !entry.undone_by ? entry.changes[0]?.tag : undefined;
     const last = found.at(-1);
-    if (of !== null && last?.of === of && last.who === entry.who) {
+    if (of !== undefined && last?.of === of && last.who === entry.who) {
       last.ids.push(entry.id);
       last.pictures += entry.pictures;
-      last.what = `${t("review")}: ${of}`;
-    } else found.push({ ...entry, of, ids: [entry.id] });
+      last.told = `${t("review")}: ${of}`;
+    } else found.push({ ...entry, of, told: told(entry), ids: [entry.id] });
   }
   return found;
+}
+
+/** What an entry did, in the page's language. An undo may have found nothing to put back. */
+function told({ kind, changes, what }) {
+  if (!changes.length) return what;
+  const counts = changes.map(({ tag, yes, no }) => `${tag} (✓ ${yes.toLocaleString(lang)}, ✗ ${no.toLocaleString(lang)})`);
+  if (kind === "review") return `${t("review")}: ${counts.join(", ")}`;
+  if (kind === "undo") return `${t("undo")}: ${changes.map(({ tag }) => tag).join(", ")}`;
+  const of = (part, say) => changes.filter((change) => change[part]).map(({ tag }) => say(tag));
+  return [...of("yes", (tag) => `+${tag}`), ...of("no", (tag) => `−${tag}`), ...of("clear", (tag) => t("takenBack", tag))].join(" ");
 }

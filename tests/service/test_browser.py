@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from engine.tagger import Tagger
@@ -278,6 +279,42 @@ def test_a_picture_is_asked_for_again(running, http, ids, tagged, page, expect):
 LANGUAGES = [("zh-CN", "标签", "长发"), ("ja-JP", "タグ", "ロングヘア"), ("en-US", "tags", "long hair")]
 
 
+@pytest.mark.parametrize(
+    ("device", "undo", "cleared", "reviewed", "renamed"),
+    [
+        ({"locale": "zh-CN"}, "撤销: hat, red_hat", "收回对 smile 的判断", "审核: hat", "改名: long_hair"),
+        (
+            {"locale": "ja-JP"},
+            "元に戻す: hat, red_hat",
+            "smile の判断を取り消し",
+            "確認作業: hat",
+            "名前の変更: long_hair",
+        ),
+        ({"locale": "en-US"}, "Undo: hat, red_hat", "nothing said of smile", "Review: hat", "Rename: long_hair"),
+    ],
+)
+def test_both_journals_speak_the_pages_language(running, tagged, ids, page, expect, undo, cleared, reviewed, renamed):
+    def post(path: str, **body: object) -> Any:
+        headers = {"Authorization": f"Bearer {running.token}"}
+        return httpx.post(running.url + path, json={"who": "me", **body}, headers=headers).raise_for_status().json()
+
+    a, b = ids["a.jpg"], ids["b.PNG"]
+    first = post("/edits", pictures=[a, b], yes=["red_hat"], no=["hat"])
+    post(f"/edits/{first['id']}/undo")
+    post("/edits", pictures=[a], yes=["smile"])
+    post("/edits", pictures=[a], clear=["smile"])
+    post("/review/verdicts", tag="hat", verdicts=[{"mediaId": a, "yes": True}])
+    page.goto(running.url)
+    page.click("#history-open")
+    rows = page.locator("#history-list li span")
+    expect(rows).to_have_text([f"{reviewed} (✓ 1, ✗ 0)", cleared, "+smile", undo, "+red_hat −hat"])
+    post("/tags/edit", key="long_hair", do="rename", name="tresses", lang="en")
+    page.goto(f"{running.url}/dictionary")
+    page.click("#journal-open")
+    expect(page.locator("#journal li span").first).to_have_text(renamed)
+    expect(page.locator("#journal li").first).to_contain_text("rename long_hair to tresses in en")
+
+
 @pytest.mark.parametrize(("device", "word", "name"), [({"locale": code}, *words) for code, *words in LANGUAGES])
 def test_it_speaks_the_browsers_language_and_finds_by_every_name(running, tagged, page, expect, device, word, name):
     page.goto(running.url)
@@ -494,7 +531,7 @@ def test_an_undo_says_what_it_undoes_and_what_it_left_and_asks_where_it_is_much(
     expect(buttons).to_have_text(["Undo in 1 picture", "Undo in 24 pictures"])
     buttons.nth(1).click()
     asked = page.get_by_role("alertdialog")
-    expect(asked).to_contain_text("add mine: 24 pictures")
+    expect(asked).to_contain_text("“+mine”")
     asked.get_by_role("button", name="Cancel").click()
     expect(asked).to_have_count(0)
     expect(buttons).to_have_count(2)

@@ -29,6 +29,11 @@ def test_all_that_a_search_finds_is_edited_at_once_and_undone(http, ids):
     edit(http, pictures=[ids["a.jpg"]], yes=["hat"], who="you")
     [latest, first] = http.get("/edits").json()["entries"]
     assert (first["id"], first["who"], first["what"]) == (done["id"], "me", "add red_hat; remove hat: 2 pictures")
+    assert first["kind"] == "edit"
+    assert {one.pop("tag"): one for one in first["changes"]} == {
+        "red_hat": {"yes": 2, "no": 0, "clear": 0},
+        "hat": {"yes": 0, "no": 2, "clear": 0},
+    }
     undone = http.post(f"/edits/{done['id']}/undo", json={"who": "me"}).json()
     assert undone["changed"] == {"red_hat": 2, "hat": 1} and undone["left"] == 1
     assert found(http, "hat") == {"a.jpg", "b.PNG"} and found(http, "red_hat") == set()

@@ -61,6 +61,9 @@ def test_each_change_is_in_the_journal_and_can_be_undone(tags):
 def test_relations_form_no_circle_and_merging_keeps_all_names(tags):
     relate = {"key": "cat_ears", "do": "relate", "broader": "long_hair"}
     assert "long_hair" in tags.post("/tags/edit", json=relate).json()["implies"]
+    latest, *_, first = tags.get("/tags/journal").json()["entries"]
+    assert (latest["action"], latest["keys"], latest["concepts"]) == ("relate", ["cat_ears"], 1)
+    assert first["action"] == "import" and len(first["keys"]) == 5 < first["concepts"]
     circle = tags.post("/tags/edit", json={"key": "long_hair", "do": "relate", "broader": "cat_ears"})
     assert circle.status_code == 409 and "cat_ears" in circle.json()["error"]
     preview = tags.post("/tags/merge", json={"source": "hatsune_miku", "into": "cat_ears", "dryRun": True}).json()

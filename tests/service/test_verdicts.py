@@ -36,6 +36,23 @@ def state(database: Database) -> State:
         return {(row[0], row[1]): bool(row[2]) for row in connection.exec_driver_sql(sql)}
 
 
+def test_the_journal_tells_edits_reviews_and_undos_apart(database: Database, verdicts: Verdicts) -> None:
+    a, b, c = add_media(database, 3)
+    first = verdicts.edit([a, b], who="me", yes=["review hat"])
+    verdicts.judge("review hat", {b: True, c: False}, who="you", sampled=False)
+    verdicts.edit([c], who="me", clear=["review hat"])
+    assert first.id is not None
+    verdicts.undo(first.id, who="me")
+    told = [(entry["kind"], [tuple(one.values()) for one in entry["changes"]]) for entry in verdicts.journal()]
+    assert told == [
+        ("undo", [("review hat", 0, 0, 2)]),
+        ("edit", [("review hat", 0, 0, 1)]),
+        ("review", [("review hat", 0, 1, 0)]),
+        ("edit", [("review hat", 2, 0, 0)]),
+    ]
+    assert [entry["kind"] for entry in verdicts.journal(limit=1, before=3)] == ["review"]
+
+
 def test_an_edit_of_many_pictures_is_one_entry(database: Database, verdicts: Verdicts) -> None:
     a, b = add_media(database, 2)
     preview = verdicts.edit([a, b, 99], who="me", yes=["hat"], no=["smile"], dry_run=True)
@@ -54,6 +71,8 @@ def test_an_edit_of_many_pictures_is_one_entry(database: Database, verdicts: Ver
         "undoes": None,
         "undone_by": None,
         "pictures": 2,
+        "kind": "edit",
+        "changes": [{"tag": "hat", "yes": 2, "no": 0, "clear": 0}, {"tag": "smile", "yes": 0, "no": 2, "clear": 0}],
     }
     again = verdicts.edit([a, b], who="me", yes=["hat"])
     assert (again.id, again.changed) == (None, {"hat": 0})
