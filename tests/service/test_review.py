@@ -127,9 +127,16 @@ def test_a_picture_that_vanishes_meanwhile(http, scored, ids, library, running):
     (library / path).unlink()
     with embedded(library, db=running.db, rescan=0):
         pass  # scans
+    assert queue(http)["left"] == 41  # of 42
     done = judge(http, {one: True, other: True, 777_777: True})
     assert (done["given"], done["gone"]) == (1, sorted([one, 777_777]))
     assert one not in asked(http)
+
+
+def test_where_all_that_is_scored_is_right_no_threshold_takes_any_away(http, scored):
+    judge(http, dict.fromkeys(scored, True))
+    told = estimate(http)
+    assert (told["best"]["lowest"], told["lose"]["pictures"], told["gain"]["pictures"]) == (True, 0, 0)
 
 
 def test_verdicts_given_elsewhere_count_but_teach_nothing(http, scored):
@@ -268,6 +275,32 @@ def test_of_copies_one_is_asked_about(tmp_path):
         assert {one.media_id for one in review.queue("hat", "uncertain", offset=0, limit=10).asked} == {*ids[3:]}
 
 
+def test_two_verdicts_on_copies_teach_as_much_as_one(tmp_path):
+    with reviewing(tmp_path, 3) as (database, store, review, ids):
+        store.replace([Opinion(one, "m", {"hat": 0.5}) for one in ids])
+        put_vectors(database, {one: (at * 0xFF_FFFF, [1.0, 1.0]) for at, one in zip((0, 0, 1), ids, strict=True)})
+        review.judge("hat", dict.fromkeys(ids, True), "uncertain", who="me")
+        told = review.told("hat")
+        assert (told.judged, told.verdicts) == (3, 2)
+
+
+@pytest.mark.parametrize(("without", "suspicious"), [(4, False), (5, True)])
+def test_half_of_the_neighbours_without_the_tag_make_a_picture_suspicious(tmp_path, without, suspicious):
+    """Eleven are alike, so that each has ten neighbours, of which so many lack the tag; twenty others have it."""
+    rng = np.random.default_rng(1)
+    with reviewing(tmp_path, 31) as (database, store, review, ids):
+        kinds = np.where(np.arange(64) < 32, 1.0, 0.0), np.where(np.arange(64) < 32, 0.0, 1.0)
+        vectors = {
+            one: (int(rng.integers(2**63)), (kinds[int(at < 11)] + rng.uniform(0, 0.4, 64)).tolist())
+            for at, one in enumerate(ids)
+        }
+        put_vectors(database, vectors)
+        store.replace([Opinion(one, "m", {"barbara": 0.8}) for one in ids[without:]])
+        asked = review.queue("barbara", "suspicious", offset=0, limit=20).asked
+        expected = {one: without / 10 for one in ids[without:11]} if suspicious else {}
+        assert {one.media_id: one.doubt for one in asked} == expected
+
+
 def test_a_tag_whose_neighbours_disagree_is_suspicious(tmp_path):
     """Two kinds of pictures; one of the second kind has the first kind's character."""
     rng = np.random.default_rng(0)
@@ -301,9 +334,13 @@ def test_groups_of_copies_are_listed_the_largest_first(http, ids, running, libra
     assert answer["groups"][1]["pictures"][0]["size"] == (library / "000.jpg").stat().st_size
     assert http.get("/similar/copies", params={"offset": 1, "limit": 1}).json()["groups"] == answer["groups"][1:]
     (library / "001.jpg").unlink()
+    draw(library / "012.jpg", (900, 900))
     with embedded(library, db=running.db, rescan=0):
         pass  # scans
-    assert http.get("/page/similar/copies").json()["total"] == 1
+    left = http.get("/page/similar/copies").json()
+    assert left["total"] == 1
+    [group] = left["groups"]  # the largest file first
+    assert [one["mediaId"] for one in group["pictures"]] == [media_ids[12], media_ids[10], media_ids[11]]
 
 
 def test_the_queue_of_a_large_library_is_made_in_moments(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,11 @@ import pytest
 from PIL import Image
 
 from engine.tagger import Tagger
+from engine.vectors.store import Features, Of, VectorStore, vectors_of
 from service.embedded import Running, embedded
+from service.errors import ServiceError
+from service.libraries import ledger_of
+from service.similar import Similar
 from tests.support.pictures import encoded, smooth
 from tests.support.runs import ENGINE, run
 
@@ -104,6 +109,26 @@ def test_vectors_of_another_model_are_not_compared_though_they_are_as_long(
         answer = similar(service, (library / "library" / "00.png").read_bytes()).json()
     assert answer["tags"] and (answer["similar"], answer["code"]) == ([], "other model")
     assert "the library's vectors are of the model" in answer["reason"]
+
+
+def test_vectors_that_another_model_made_anew_are_taken_up(tmp_path: Path) -> None:
+    """A retag with another model begins the file anew, while the service has it open."""
+    of = [Of("one", "1" * 64, 64), Of("other", "2" * 64, 96)]
+    rng = np.random.default_rng(0)
+
+    def keep(one: Of) -> None:
+        with closing(VectorStore(vectors_of(ledger_of(tmp_path / "l.db")), one, anew=True)) as store:
+            store.put(Features(i, i << 20, rng.random(one.dimensions, np.float32)) for i in range(1, 30))
+
+    with closing(Similar(tmp_path / "l.db")) as similar:
+        assert not similar.kept()
+        keep(of[0])
+        assert len(similar.to(1)) == 28
+        keep(of[1])
+        assert len(similar.to(1)) == 28
+        with pytest.raises(ServiceError, match="of the model other"):
+            similar.like(rng.random(64, np.float32), 0, of[0].sha256)
+        assert similar.like(rng.random(96, np.float32), 0, of[1].sha256)
 
 
 def test_a_picture_that_vanished_is_not_found(

@@ -13,7 +13,7 @@ from service.database import Database
 from service.search.find import Search
 from service.search.names import Keys
 from service.store import Opinion, Store
-from service.verdicts import Edited, EditError, Verdicts
+from service.verdicts import MAX_PICTURES, Edited, EditError, Verdicts
 from tests.service.search.test_find import add_media
 
 State = dict[tuple[int, str], bool]
@@ -59,6 +59,8 @@ def test_an_edit_of_many_pictures_is_one_entry(database: Database, verdicts: Ver
     assert (preview.id, preview.pictures, preview.unknown) == (None, 2, [99])
     assert preview.changed == {"hat": 2, "smile": 2}
     assert state(database) == {} and verdicts.journal() == []
+    with database.reading() as connection:  # a tag that was only looked at is none of the library's
+        assert connection.exec_driver_sql("SELECT key FROM tag").all() == []
     done = verdicts.edit([a, b, 99], who="me", yes=["hat"], no=["smile"])
     assert done.changed == preview.changed
     assert state(database) == {(a, "hat"): True, (b, "hat"): True, (a, "smile"): False, (b, "smile"): False}
@@ -122,6 +124,11 @@ def test_what_cannot_be_said(database: Database, verdicts: Verdicts, said, reaso
     with pytest.raises(EditError, match=reason):
         verdicts.edit(ids, who="me", **said)
     assert state(database) == {}
+
+
+def test_an_edit_of_more_pictures_than_it_takes_is_refused(verdicts: Verdicts) -> None:
+    with pytest.raises(EditError, match="1,000,000 pictures at most"):
+        verdicts.edit(range(MAX_PICTURES + 1), who="me", yes=["hat"])
 
 
 def test_no_model_touches_a_verdict_while_it_is_given(database: Database, verdicts: Verdicts) -> None:

@@ -75,6 +75,34 @@ def test_what_was_deleted_never_comes_back(store: VectorStore) -> None:
     assert index.like(known[5], 5, 10) == VectorIndex(store).like(known[5], 5, 10)
 
 
+def test_neighbours_are_others_and_follow_what_changes(store: VectorStore) -> None:
+    known = vectors(400)
+    store.put(Features(i, i * 0x0123_4567_89AB, known[i]) for i in range(300))
+    index = VectorIndex(store)
+    first = index.neighbours(17, 20)
+    assert len(first) == 20 and 17 not in first
+    copy, deleted = first[0], first[1]
+    store.put([Features(copy, 17 * 0x0123_4567_89AB ^ 1, known[copy])])  # it looks the same now
+    store.remove([deleted])
+    second = index.neighbours(17, 20)
+    assert second[:18] == first[2:] and not {17, copy, deleted} & {*second}
+    assert index.neighbours(deleted, 20) == []
+
+
+def test_while_the_median_moves_all_pictures_are_compared_by_the_same_one(store: VectorStore) -> None:
+    """The first ones are brighter than all that follow: by their median alone, nothing would differ any more."""
+    known = vectors(1_200)
+    bright = known[:50] + 40
+    store.put(Features(i, 0, bright[i]) for i in range(50))
+    index = VectorIndex(store)
+    assert len(index) == 50
+    store.put(Features(i, 0, known[i]) for i in range(50, 1_200))
+    anew = VectorIndex(store)
+    for query in (60, 500, 1_100):
+        assert index.like_picture(query, 50) == anew.like_picture(query, 50)
+        assert index.neighbours(query, 50) == anew.neighbours(query, 50)
+
+
 def test_another_model_or_another_length_is_not_mixed_in(store: VectorStore, tmp_path: Path) -> None:
     store.put([Features(1, 1, vectors(1)[0])])
     for sha256, dimensions in (("other", D), ("sha", D + 1)):

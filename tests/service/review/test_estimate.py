@@ -108,6 +108,18 @@ def test_twenty_times_yes_is_not_certainty() -> None:
     assert 0.8 < found.precision.low < 0.9
 
 
+def test_the_more_of_all_pictures_are_judged_the_surer_it_is() -> None:
+    """The same verdicts on two thirds of a library say more of it than on a thousandth of a larger one."""
+    said = np.array([1, 1, 1, 0] * 10 + [-1] * 20, np.int8)
+    few = estimate(np.full(60, 0.8), said, said >= 0)
+    many = estimate(
+        np.full(40_000, 0.8), np.concatenate([said[:40], np.full(39_960, -1, np.int8)]), np.arange(40_000) < 40
+    )
+    assert few and many
+    wide, narrow = (one.precision.high - one.precision.low for one in (many, few))
+    assert narrow < 0.7 * wide  # the square root of a third is 0.58
+
+
 def test_wilson() -> None:
     """Against the table of Newcombe, "Two-sided confidence intervals for the single proportion", 1998, method 3."""
     assert wilson(81 / 263, 263) == pytest.approx((0.3080, 0.2553, 0.3662), abs=1e-4)
