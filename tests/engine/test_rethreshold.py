@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from engine.families import family_of
 from engine.ledger.kept import Scorer
 from engine.ledger.ledger import Ledger
 from engine.ledger.schema import LedgerView
+from engine.model.folder import open_model
 from engine.rethreshold import NoScores, Rethreshold, plan
 from engine.types import Media, Outcome, Preprocessing, Tagged, TagScore
 
@@ -105,6 +107,32 @@ def test_a_single_tag_joins_what_is_known_and_leaves_the_rest(ledger: Ledger) ->
     assert json.loads(ledger.meta("tag thresholds") or "") == {"someone_2": 0.6}
 
 
+def test_a_score_that_is_the_threshold_counts_and_one_below_it_does_not(ledger: Ledger) -> None:
+    rows = np.zeros((2, len(TAGS)), np.float32)
+    rows[:, 48] = 0.9  # each has a rating
+    rows[0, :3] = 0.2, np.nextafter(np.float32(0.2), np.float32(0)), 0.9
+    fill(ledger, rows)
+    judge(ledger, "0.2")
+    assert waiting(ledger) == {1: expected(rows, "0.2")[1]} and "general_0" in waiting(ledger)[1]
+    assert "general_1" not in waiting(ledger)[1]
+
+
+def test_a_single_tag_takes_the_place_of_what_the_table_had_for_it(ledger: Ledger) -> None:
+    fill(ledger, scores(1))
+    judge(ledger, None, {"general_3": 0.9})
+    judge(ledger, "general_3=0.7")
+    assert json.loads(ledger.meta("tag thresholds") or "") == {"general_3": 0.7}
+
+
+def test_a_name_that_a_category_has_too_is_the_categorys(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "named.db") as made:
+        made.set_meta({"model": "1" * 64, "tags": "2" * 64, "precision": "fp32", "preprocessing": "wd 4x4"})
+        made.set_meta({"threshold": "0.5", "tag thresholds": ""})
+        made.keep_scores(MODEL._replace(tags=("character", "other"), categories=("General", "Character")))
+        wanted = plan(made, "character=0.7", None, None, None).thresholds
+    assert (wanted.threshold, wanted.table) == ("general=0.35,character=0.7", "")
+
+
 def test_a_single_tag_takes_a_score(ledger: Ledger) -> None:
     fill(ledger, scores(1))
     with pytest.raises(ConfigError, match="gives the tag someone_1 the rule top3: a single tag takes a score"):
@@ -162,6 +190,17 @@ def test_media_without_scores_are_for_the_next_run(ledger: Ledger, tmp_path: Pat
         assert other.counts()[Outcome.PENDING] == 4 and sorted(waiting(other)) == [5, 6]
 
 
+def test_what_waits_of_media_without_scores_is_not_posted_any_more(tmp_path: Path) -> None:
+    """They are tagged again, and what was found by the old thresholds must not arrive after that."""
+    with Ledger(tmp_path / "other.db") as other:
+        other.set_meta({"model": "1" * 64, "tags": "2" * 64, "preprocessing": "wd 4x4", "threshold": BEFORE})
+        fill(other, scores(4), posted=False)
+        other.keep_scores(MODEL)
+        fill(other, scores(2), first=5)
+        assert judge(other, "0.2")[1] == 4
+        assert other.counts()[Outcome.PENDING] == 4 and sorted(waiting(other)) == [5, 6]
+
+
 def test_another_file_leaves_no_scores_of_the_old_one(ledger: Ledger) -> None:
     fill(ledger, scores(3))
     ledger.admit([Media(2, "another.jpg", 2)])
@@ -175,6 +214,12 @@ def test_a_retag_by_pictures_begins_with_no_scores(ledger: Ledger) -> None:
     fill(ledger, scores(3))
     ledger.begin_again({"model": "1" * 64}, "a model")
     assert ledger.scorers() == []
+    with closing(sqlite3.connect(ledger.path)) as file:
+        assert (
+            file.execute("SELECT count(*) FROM given").fetchone()
+            == file.execute("SELECT count(*) FROM score").fetchone()
+            == (0,)
+        )
     ledger.keep_scores(MODEL._replace(floor=0.3))
     fill(ledger, scores(3))
     assert [scorer.floor for scorer in ledger.scorers()] == [0.3]
@@ -192,6 +237,15 @@ def test_what_only_pictures_can_tell(ledger: Ledger, threshold: str | None, tabl
     fill(ledger, scores(2))
     with pytest.raises(NoScores, match=says):
         plan(ledger, threshold, table, None, None)
+
+
+def test_another_model_or_precision_gives_other_scores(ledger: Ledger, tiny_model: Path) -> None:
+    fill(ledger, scores(2))
+    with pytest.raises(NoScores, match="is another model than the one that gave the tags"):
+        plan(ledger, "0.6", None, open_model(tiny_model), None)
+    with pytest.raises(NoScores, match="in fp16 the model gives other scores than in fp32"):
+        plan(ledger, "0.6", None, None, "fp16")
+    assert plan(ledger, "0.6", None, None, "fp32")
 
 
 def test_a_higher_floor_later_holds_for_all(ledger: Ledger) -> None:

@@ -33,6 +33,13 @@ def test_a_threshold_of_four_decimals_takes_the_same_scores() -> None:
         assert ((steps >= least_steps(np.array([least]))[0]) == (scores >= least)).all()
 
 
+def test_a_step_is_that_below_the_score_also_next_to_its_bounds() -> None:
+    bounds = (np.arange(STEPS + 1) / STEPS).astype(np.float32)
+    for move, expected in ((0, np.arange(STEPS + 1)), (-1, np.maximum(np.arange(STEPS + 1) - 1, 0))):
+        moved = np.nextafter(bounds, np.float32(2 * move - 1)) if move else bounds
+        assert (steps_of(np.maximum(moved, 0)) == expected).all()
+
+
 def test_no_score_is_above_an_infinite_threshold_and_1_is_kept_as_1() -> None:
     assert least_steps(np.array([np.inf, 1.0], np.float32)).tolist() == [NEVER, STEPS]
     assert steps_of(np.array([0.0, 1.0], np.float32)).tolist() == [0, STEPS]

@@ -152,6 +152,22 @@ def test_a_file_moved_over_another_one_brings_its_verdicts(shelf: Shelf) -> None
     assert shelf.judged() == {"b.jpg": {"hat"}, "back.jpg": {"tie"}}
 
 
+def test_of_copies_that_all_moved_each_goes_to_the_file_of_its_name(shelf: Shelf) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        shelf.write(name, b"the same")
+    shelf.scan()
+    before = shelf.ids()
+    for name in ("a.jpg", "b.jpg"):
+        shelf.judge(name, f"in_{name[0]}")
+    shelf.read()
+    for name, folder in (("b.jpg", "1"), ("a.jpg", "2")):
+        shelf.move(name, f"{folder}/{name}")
+        shelf.touch(f"{folder}/{name}")
+    shelf.scan()
+    assert shelf.ids() == {"1/b.jpg": before["b.jpg"], "2/a.jpg": before["a.jpg"]}
+    assert shelf.judged() == {"1/b.jpg": {"in_b"}, "2/a.jpg": {"in_a"}}
+
+
 def test_copied_first_and_deleted_later(shelf: Shelf) -> None:
     shelf.write("a.jpg", b"one")
     shelf.scan()

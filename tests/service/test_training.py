@@ -179,6 +179,20 @@ def test_only_tags_of_the_target_model_by_its_own_keys(shelf: Shelf, tiny_model:
     assert "left out 1 tags that the model does not have: tag_999" in ended.stderr
 
 
+def test_a_tag_that_means_several_of_the_target_model_is_left_out(shelf: Shelf, tiny_model: Path) -> None:
+    shelf.draw("a.png", 0)
+    opinion = {"tag_3": 0.9, "both_of_them": 0.9}
+    shelf.fill(lambda ids, store, _: store.replace([Opinion(ids["a.png"], "m", opinion)]))
+    with Dictionary.open(beside(shelf.db)) as dictionary:
+        for key in ("tag_4", "tag_5", "both_of_them"):
+            dictionary.add(key, "me")
+        dictionary.merge("tag_4", "both_of_them", "me")
+        dictionary.merge("tag_5", "both_of_them", "me")
+    ended = shelf.export("--format", "deepdanbooru", "--model", tiny_model)
+    [(_, tags)] = records(shelf.out / "train" / "posts.sqlite", 0)
+    assert tags == "tag_3" and "both_of_them" in ended.stderr
+
+
 def held_out(shelf: Shelf) -> set[str]:
     return {row["path"] for row in shelf.rows("pictures.csv") if row["side"] == "held-out"}
 
@@ -234,6 +248,43 @@ def test_the_same_bytes_tie_groups_that_vectors_do_not(shelf: Shelf) -> None:
     shelf.hash({ids["b.png"]: 5, ids["c.png"]: 5})
     shelf.export("--format", "kohya")
     assert {(row["path"], row["group"]) for row in shelf.rows("pictures.csv")} == {("a.png", "1"), ("c.png", "1")}
+
+
+def test_of_the_same_bytes_that_of_which_people_said_most_is_taken(shelf: Shelf) -> None:
+    shelf.draw("a.png", 0)
+    shutil.copy(shelf.library / "a.png", shelf.library / "b.png")
+
+    def say(ids: dict[str, int], store: Store, verdicts: Verdicts) -> None:
+        store.replace([Opinion(one, "m", {"hat": 0.9}) for one in ids.values()])
+        verdicts.edit([ids["b.png"]], who="me", yes=["smile"], no=["hat"])
+
+    shelf.fill(say)
+    shelf.export("--format", "kohya")
+    [row] = shelf.rows("pictures.csv")
+    assert row["path"] == "b.png"
+    assert (shelf.out / "train" / row["file"]).with_suffix(".txt").read_text(encoding="utf-8") == "smile\n"
+
+
+def test_a_picture_that_no_model_has_seen_is_decoded_before_it_is_taken(shelf: Shelf) -> None:
+    """Its header is whole and its pixels are not: a trainer would stop there."""
+    shelf.draw("a.png", 0)
+    data = (shelf.library / "a.png").read_bytes()
+    (shelf.library / "cut.png").write_bytes(data[: len(data) // 2])
+    shelf.fill(lambda ids, _, verdicts: verdicts.edit(ids.values(), who="me", yes=["hat"]))
+    shelf.export("--format", "kohya")
+    assert [row["path"] for row in shelf.rows("pictures.csv")] == ["a.png"]
+    [row] = shelf.rows("skipped.csv")
+    assert row["path"] == "cut.png" and row["reason"].startswith("broken: ")
+
+
+def test_a_set_that_another_process_is_writing_is_left_alone(shelf: Shelf) -> None:
+    shelf.draw("a.png", 0)
+    shelf.fill(lambda ids, store, _: store.replace([Opinion(one, "m", {"hat": 0.9}) for one in ids.values()]))
+    alive, dead = (shelf.out.with_name(f".set.{pid}.part") for pid in (os.getpid(), 2**22 + 1))
+    alive.mkdir()
+    dead.mkdir()
+    shelf.export("--format", "kohya")
+    assert alive.is_dir() and not dead.exists()
 
 
 def test_links_in_place_of_copies(shelf: Shelf) -> None:
