@@ -37,9 +37,9 @@ def _entry_type(tags: int) -> np.dtype[np.void]:
 def steps_of(scores: npt.NDArray[np.float32]) -> Steps:
     """The step of each score, float32 of any shape in 0..1."""
     steps = np.clip(scores.astype(np.float64) * STEPS, 0, STEPS).astype(np.int64)
-    steps -= _BOUNDS[steps] > scores
+    # A bound that float32 rounds down lies below its step: a score that is the bound belongs to the step all the same.
     steps += (steps < STEPS) & (_BOUNDS[np.minimum(steps + 1, STEPS)] <= scores)
-    return np.maximum(steps, 0).astype(np.uint16)
+    return steps.astype(np.uint16)
 
 
 def scores_of(steps: Steps) -> npt.NDArray[np.float64]:

@@ -199,6 +199,7 @@ def test_what_waits_of_media_without_scores_is_not_posted_any_more(tmp_path: Pat
         fill(other, scores(2), first=5)
         assert judge(other, "0.2")[1] == 4
         assert other.counts()[Outcome.PENDING] == 4 and sorted(waiting(other)) == [5, 6]
+        assert other.in_outbox() == 2
 
 
 def test_another_file_leaves_no_scores_of_the_old_one(ledger: Ledger) -> None:
