@@ -196,7 +196,7 @@ def test_what_waits_of_media_without_scores_is_not_posted_any_more(tmp_path: Pat
         other.set_meta({"model": "1" * 64, "tags": "2" * 64, "preprocessing": "wd 4x4", "threshold": BEFORE})
         fill(other, scores(4), posted=False)
         other.keep_scores(MODEL)
-        fill(other, scores(2), first=5)
+        fill(other, scores(2), first=5, posted=False)
         assert judge(other, "0.2")[1] == 4
         assert other.counts()[Outcome.PENDING] == 4 and sorted(waiting(other)) == [5, 6]
         assert other.in_outbox() == 2
