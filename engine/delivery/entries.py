@@ -18,5 +18,5 @@ def entry(tagged: Tagged, *, replaces: bool = False) -> str | None:
 
 def pairs_of(entry: Entry) -> str:
     """What `entry` wrote. Ledgers of earlier versions hold JSON, `[[tag, score], ...]`, the score as number or text."""
-    text = str(entry)
+    text = entry.decode() if isinstance(entry, bytes) else entry
     return pairs([(tag, float(score)) for tag, score in json.loads(text)]) if text.startswith("[") else text
