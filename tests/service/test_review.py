@@ -133,6 +133,17 @@ def test_a_picture_that_vanishes_meanwhile(http, scored, ids, library, running):
     assert one not in asked(http)
 
 
+def test_a_picture_that_vanishes_while_the_queue_is_made_is_left_out(tmp_path):
+    """The index does not know of it yet, as nothing has told it."""
+    with reviewing(tmp_path, 3) as (database, store, review, ids):
+        store.replace([Opinion(one, "m", {"hat": 0.5}) for one in ids])
+        assert len(review.queue("hat", "uncertain", offset=0, limit=10).asked) == 3
+        with database.writing() as connection:
+            connection.exec_driver_sql("UPDATE media SET present = 0 WHERE id = ?", (ids[0],))
+        asked = review.queue("hat", "uncertain", offset=0, limit=10).asked
+        assert {one.media_id for one in asked} == {*ids[1:]}
+
+
 def test_where_all_that_is_scored_is_right_no_threshold_takes_any_away(http, scored):
     judge(http, dict.fromkeys(scored, True))
     told = estimate(http)

@@ -72,8 +72,16 @@ def test_a_medium_that_lost_every_record_is_rejected() -> None:
     ]
 
 
-@pytest.mark.parametrize("entry", ['[["1girl",0.99812],["a\\tb",0.5]]', '[["1girl","0.998"],["a\\tb","0.500"]]'])
-def test_what_earlier_versions_left_in_the_outbox_is_sent_as_they_would_have(entry: str) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '[["1girl",0.99812],["a\\tb",0.5]]',
+        '[["1girl","0.998"],["a\\tb","0.500"]]',
+        b'[["1girl",0.99812],["a\\tb",0.5]]',
+        b'"1girl"\t0.998\n"a\\tb"\t0.500',
+    ],
+)
+def test_what_earlier_versions_left_in_the_outbox_is_sent_as_they_would_have(entry: str | bytes) -> None:
     item = OutboxItem(1, Media(7, "7.jpg", "7"), entry, 0)
     now = OutboxItem(1, item.media, '"1girl"\t0.998\n"a\\tb"\t0.500', 0)
     assert OutboxMedium.of(item).records == OutboxMedium.of(now).records

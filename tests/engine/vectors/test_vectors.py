@@ -75,6 +75,15 @@ def test_what_was_deleted_never_comes_back(store: VectorStore) -> None:
     assert index.like(known[5], 5, 10) == VectorIndex(store).like(known[5], 5, 10)
 
 
+def test_deleted_pictures_take_no_others_place(store: VectorStore) -> None:
+    known = vectors(2_000)
+    store.put(Features(i, 0, known[i]) for i in range(2_000))
+    index = VectorIndex(store)
+    nearest = [one.media_id for one in index.like(known[17], 0, 1_500)]
+    store.remove(nearest)
+    assert len(index.like(known[17], 0, 50)) == 50
+
+
 def test_neighbours_are_others_and_follow_what_changes(store: VectorStore) -> None:
     known = vectors(400)
     store.put(Features(i, i * 0x0123_4567_89AB, known[i]) for i in range(300))
