@@ -75,7 +75,7 @@ class Entry(BaseModel):
     undoes: int | None
     undone_by: int | None
     pictures: int
-    kind: Literal["edit", "review", "undo"]
+    kind: Literal["edit", "review", "undo", "redo"] = Field(description="redo: the undo of an undo")
     changes: list[Change]
 
 

@@ -22,7 +22,7 @@ MAX_PICTURES = 1_000_000
 MAX_TAGS = 100
 """Of one edit."""
 MAX_KEY = 200
-_REVIEW = "review "  # so begins what the journal says of one
+_REVIEW, _UNDONE = "review ", "undone: "  # so begins what the journal says of these
 _NOTHING = (None, None)
 _AT_ONCE = 10_000  # SQLite limits the variables of a statement
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -174,7 +174,7 @@ class Verdicts:
                 for one in made
                 if now.get((one.media_id, one.tag_id), _NOTHING) == (one.after, one.after_edit)
             ]
-            entry = self._write(connection, back, who, f"undone: {row.what}", undoes=edit_id)
+            entry = self._write(connection, back, who, f"{_UNDONE}{row.what}", undoes=edit_id)
             keys = _keys(connection, {one.tag_id for one in back})
         counts: dict[str, int] = {}
         for one in back:
@@ -184,8 +184,9 @@ class Verdicts:
     def journal(self, *, before: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """The latest entries, newest first; those before the entry `before`.
 
-        Of each its columns; `undone_by`, `pictures`, how many it changed; `kind`, "edit", "review" or "undo"; and
-        `changes`, of how many pictures it said of each tag yes, no, or nothing any more: {"tag", "yes", "no", "clear"}.
+        Of each its columns; `undone_by`; `pictures`, how many it changed; `kind`: "edit", "review", "undo", or "redo",
+        the undo of an undo; and `changes`, by tag: {"tag", "yes", "no", "clear"}, of how many pictures it said that
+        they have it, that they do not, or nothing any more.
         """
         undone = edit.alias()
         pictures = select(func.count(change.c.media_id.distinct())).where(change.c.edit_id == edit.c.id)
@@ -275,9 +276,12 @@ def _sentence(said: dict[str, bool | None], pictures: int) -> str:
 
 def _kind(entry: Mapping[str, Any]) -> str:
     """Of an entry of the journal: how it came about."""
-    if entry["undoes"] is not None:
-        return "undo"
-    return "review" if entry["what"].startswith(_REVIEW) else "edit"
+    what, times = entry["what"], 0
+    while what.startswith(_UNDONE):
+        what, times = what.removeprefix(_UNDONE), times + 1
+    if times:
+        return "undo" if times % 2 else "redo"
+    return "review" if what.startswith(_REVIEW) else "edit"
 
 
 def _said_by(connection: Connection, edits: Sequence[int]) -> dict[int, list[dict[str, Any]]]:

@@ -15,9 +15,9 @@ from engine.cli.console import printable, say, sentences
 from engine.cli.endpoints import state_file
 from engine.cli.settings import api_token, load, options
 from engine.config import RunConfig
-from engine.errors import ApiError, ConfigError
+from engine.errors import ApiError, ConfigError, MediumError
 from engine.ledger.schema import LedgerView
-from engine.tagger import Tagger
+from engine.tagger import Look, Tagger
 from engine.vectors.hash import COPY
 from engine.vectors.index import Alike, VectorIndex
 from engine.vectors.store import VectorError, VectorStore, vectors_of
@@ -51,7 +51,7 @@ def similar(
                         f"the catalogue's vectors are of {store.of.name}, not of {tagger.model.project}: "
                         "give the model that tagged it, or tag it with this one (`engine retag`)"
                     )
-                look = tagger.look(picture)
+                look = _look(tagger, picture)
             most = MOST if settings.library or settings.segment_url else limit  # those that vanished are passed over
             found = [] if look.features is None else VectorIndex(store).like(look.features, look.hash, most)
             keys = {number: known.storage_url for number, known in ledger.find(one.media_id for one in found).items()}
@@ -62,6 +62,16 @@ def similar(
             keys = _listed(settings, settings.segment_url, closest, limit)
         for one in [one for one in found if one.media_id in keys][:limit]:
             typer.echo(_line(one, keys[one.media_id], as_json=settings.json_output))
+
+
+def _look(tagger: Tagger, picture: Path) -> Look:
+    """Raises `ConfigError` for what is no picture that can be read."""
+    if not picture.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{printable(str(picture))} is no file: give a picture")
+    try:
+        return tagger.look(picture)
+    except MediumError as error:
+        raise ConfigError(f"{printable(str(picture))}: {error}") from None
 
 
 def _there(library: Path, db: Path | None, ids: list[int]) -> dict[int, str]:

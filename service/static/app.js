@@ -35,6 +35,7 @@ const grid = new Grid({
 const picture = new Picture({ close, search: (q) => go({ q, picture: null }), step });
 const edit = new Edit({ done: () => show(true) });
 new Similar({
+  restrictions: () => facets.restrictions,
   show: (pictures, title) => {
     shownQuery = null;
     grid.showList(pictures, title);

@@ -2,7 +2,7 @@
 
 import { box } from "./complete.js";
 import { byId, getAnswer, getJson, make, number, postJson, sure, toast, typed, who } from "./dom.js";
-import { category, choose, lang, language, LANGUAGES, named, t, translate } from "./words.js";
+import { category, choose, lang, language, LANGUAGES, named, t, titled, translate } from "./words.js";
 
 const SHOWN = [["zh-Hans", "简体中文"], ["ja", "日本語"], ["en", "English"]];
 const KINDS = ["display", "synonym", "abbreviation", "former key"];
@@ -161,9 +161,9 @@ async function journal() {
 /** What an entry did, in the page's language; its summary says it in full, in English. */
 function told({ action, keys, concepts, summary }) {
   const word = named("actions", action, action);
-  if (!keys.length) return `${word}: ${summary}`;
+  if (!keys.length) return titled(word, summary);
   const more = concepts - keys.length;
-  return `${word}: ${keys.join(", ")}${more ? ` +${more.toLocaleString(lang)}` : ""}`;
+  return titled(word, `${keys.join(", ")}${more ? ` +${more.toLocaleString(lang)}` : ""}`);
 }
 
 /** An import, or what undid one, may have changed thousands of concepts, so it is asked about before. */

@@ -2,7 +2,7 @@
 
 import { box } from "./complete.js";
 import { byId, getJson, make, postJson, sure, toast, who } from "./dom.js";
-import { lang, t } from "./words.js";
+import { lang, t, titled } from "./words.js";
 
 const MANY = 10; // pictures: an undo of more is asked about
 
@@ -103,7 +103,7 @@ export class Edit {
         make(
           "li", { class: entry.undone_by ? "out" : "" },
           make("span", {}, entry.told), make("small", {}, `${new Date(entry.at).toLocaleString(lang)} · ${entry.who}`),
-          entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.told}`, click: () => this.#undo(entry) }, t(entry.undoes ? "redoIn" : "undoIn", entry.pictures)),
+          entry.undone_by ? make("small", {}, `✓ ${t("wasUndone")}`) : make("button", { class: "plain", "aria-label": `${t("undo")}: ${entry.told}`, click: () => this.#undo(entry) }, t(entry.kind === "undo" ? "redoIn" : "undoIn", entry.pictures)),
         ),
       ),
       ...(entries.length ? [] : [make("li", { class: "none" }, t("nothingYet"))]),
@@ -121,18 +121,18 @@ function lines(entries) {
     if (of !== undefined && last?.of === of && last.who === entry.who) {
       last.ids.push(entry.id);
       last.pictures += entry.pictures;
-      last.told = `${t("review")}: ${of}`;
+      last.told = titled(t("review"), of);
     } else found.push({ ...entry, of, told: told(entry), ids: [entry.id] });
   }
   return found;
 }
 
 /** What an entry did, in the page's language. An undo may have found nothing to put back. */
-function told({ kind, changes, what }) {
-  if (!changes.length) return what;
+function told({ kind, changes }) {
+  const tags = changes.map(({ tag }) => tag).join(", ");
   const counts = changes.map(({ tag, yes, no }) => `${tag} (✓ ${yes.toLocaleString(lang)}, ✗ ${no.toLocaleString(lang)})`);
-  if (kind === "review") return `${t("review")}: ${counts.join(", ")}`;
-  if (kind === "undo") return `${t("undo")}: ${changes.map(({ tag }) => tag).join(", ")}`;
+  if (kind === "review") return titled(t("review"), counts.join(", "));
+  if (kind !== "edit") return tags ? titled(t(kind), tags) : t(kind);
   const of = (part, say) => changes.filter((change) => change[part]).map(({ tag }) => say(tag));
   return [...of("yes", (tag) => `+${tag}`), ...of("no", (tag) => `−${tag}`), ...of("clear", (tag) => t("takenBack", tag))].join(" ");
 }

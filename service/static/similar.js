@@ -1,14 +1,18 @@
 // A picture that is dropped on the page, pasted or chosen: its tags, and the library's pictures that look like it.
 
-import { byId, postFile, sentence, toast } from "./dom.js";
-import { named, t } from "./words.js";
+import { byId, getJson, postFile, sentence, toast } from "./dom.js";
+import { lang, named, t } from "./words.js";
+
+const MOST = 100; // terms of a query
 
 export class Similar {
   #show;
+  #restrictions;
 
-  /** `show(pictures, title)`: what was found. */
-  constructor({ show }) {
+  /** `show(pictures, title)`: what was found; `restrictions()`: what every search leaves out, as a query. */
+  constructor({ show, restrictions }) {
     this.#show = show;
+    this.#restrictions = restrictions;
     const veil = byId("drop");
     let depth = 0;
     addEventListener("dragenter", (event) => {
@@ -42,10 +46,18 @@ export class Similar {
     }
     const tags = found.tags.slice(0, 12).map((one) => one.tag).join(", ");
     if (found.code) return this.#say(named("dropped", found.code, sentence(found.reason)), tags);
-    const pictures = found.similar.map((one) => ({
-      id: one.mediaId, path: one.storageUrl, tags: [], rating: null, note: `${one.copy ? "= " : ""}${Math.round(one.likeness * 100)} %`,
-    }));
+    const like = new Map(found.similar.slice(0, MOST).map((one) => [one.mediaId, one]));
+    const cards = like.size ? await this.#cards([...like.keys()]) : [];
+    const note = ({ copy, likeness }) => `${copy ? "= " : ""}${Math.round(likeness * 100)} %`;
+    const pictures = cards.map((card) => ({ ...card, note: note(like.get(card.id)) }));
+    pictures.sort((one, other) => like.get(other.id).likeness - like.get(one.id).likeness);
     return this.#show(pictures, `${t("similarTo")}${tags ? ` (${tags})` : ""}`);
+  }
+
+  /** These pictures as any search shows them: those of hidden ratings stay hidden. */
+  async #cards(ids) {
+    const q = `${this.#restrictions()} (${ids.map((id) => `id:${id}`).join(" or ")})`;
+    return (await getJson("/page/pictures", { q, lang, limit: ids.length }).catch(() => ({ pictures: [] }))).pictures;
   }
 
   #say(text, tags = "") {

@@ -194,6 +194,9 @@ export function t(key, ...values) {
 /** What the service names by a code or a word of its own; `otherwise` where this language has nothing for it. */
 export const named = (kind, code, otherwise) => WORDS[language][kind]?.[code] ?? otherwise;
 
+/** A word, and what it is said of. */
+export const titled = (word, rest) => `${word}${language === "en" ? ": " : "："}${rest}`;
+
 export const category = (name) => named("categories", name.toLowerCase(), name);
 
 /** What a page of its own says beside: {en: {…}, ja: {…}, zh: {…}}. */

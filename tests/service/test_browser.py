@@ -11,9 +11,11 @@ import httpx
 import pytest
 
 from engine.tagger import Tagger
+from engine.vectors.store import Features, Of, VectorStore, vectors_of
 from service.catalogue import Catalogue
 from service.database import Database
 from service.embedded import Running, embedded
+from service.libraries import ledger_of
 from tests.service.conftest import NAMES, draw, record
 
 pytestmark = pytest.mark.full
@@ -279,35 +281,44 @@ def test_a_picture_is_asked_for_again(running, http, ids, tagged, page, expect):
 LANGUAGES = [("zh-CN", "标签", "长发"), ("ja-JP", "タグ", "ロングヘア"), ("en-US", "tags", "long hair")]
 
 
-@pytest.mark.parametrize(
-    ("device", "undo", "cleared", "reviewed", "renamed"),
-    [
-        ({"locale": "zh-CN"}, "撤销: hat, red_hat", "收回对 smile 的判断", "审核: hat", "改名: long_hair"),
-        (
-            {"locale": "ja-JP"},
-            "元に戻す: hat, red_hat",
-            "smile の判断を取り消し",
-            "確認作業: hat",
-            "名前の変更: long_hair",
-        ),
-        ({"locale": "en-US"}, "Undo: hat, red_hat", "nothing said of smile", "Review: hat", "Rename: long_hair"),
-    ],
-)
-def test_both_journals_speak_the_pages_language(running, tagged, ids, page, expect, undo, cleared, reviewed, renamed):
+JOURNALS = {
+    "zh-CN": ("审核：hat", "收回对 smile 的判断", "重做：hat, red_hat", "撤销：hat, red_hat", "改名：long_hair"),
+    "ja-JP": (
+        "確認作業：hat",
+        "smile の判断を取り消し",
+        "やり直す：hat, red_hat",
+        "元に戻す：hat, red_hat",
+        "名前の変更：long_hair",
+    ),
+    "en-US": (
+        "Review: hat",
+        "nothing said of smile",
+        "Do it again: hat, red_hat",
+        "Undo: hat, red_hat",
+        "Rename: long_hair",
+    ),
+}
+
+
+@pytest.mark.parametrize(("device", "words"), [({"locale": code}, words) for code, words in JOURNALS.items()])
+def test_both_journals_speak_the_pages_language(running, tagged, ids, page, expect, words):
+    reviewed, cleared, redo, undo, renamed = words
+
     def post(path: str, **body: object) -> Any:
         headers = {"Authorization": f"Bearer {running.token}"}
         return httpx.post(running.url + path, json={"who": "me", **body}, headers=headers).raise_for_status().json()
 
-    a, b = ids["a.jpg"], ids["b.PNG"]
+    a, b, c = ids["a.jpg"], ids["b.PNG"], ids["nested folder/été/c.webp"]
     first = post("/edits", pictures=[a, b], yes=["red_hat"], no=["hat"])
-    post(f"/edits/{first['id']}/undo")
+    undone = post(f"/edits/{first['id']}/undo")
+    post(f"/edits/{undone['id']}/undo")
     post("/edits", pictures=[a], yes=["smile"])
     post("/edits", pictures=[a], clear=["smile"])
-    post("/review/verdicts", tag="hat", verdicts=[{"mediaId": a, "yes": True}])
+    post("/review/verdicts", tag="hat", verdicts=[{"mediaId": c, "yes": True}])
     page.goto(running.url)
     page.click("#history-open")
     rows = page.locator("#history-list li span")
-    expect(rows).to_have_text([f"{reviewed} (✓ 1, ✗ 0)", cleared, "+smile", undo, "+red_hat −hat"])
+    expect(rows).to_have_text([f"{reviewed} (✓ 1, ✗ 0)", cleared, "+smile", redo, undo, "+red_hat −hat"])
     post("/tags/edit", key="long_hair", do="rename", name="tresses", lang="en")
     page.goto(f"{running.url}/dictionary")
     page.click("#journal-open")
@@ -584,3 +595,37 @@ class TestWithAModelButWithoutVectors:
         expect(page.locator("#toast")).to_contain_text(broken)
         assert ["422" in one for one in complaints] == [True]
         complaints.clear()
+
+
+class TestWithVectors:
+    @pytest.fixture
+    def running(self, library: Path, tmp_path: Path, tiny_model: Path) -> Iterator[Running]:
+        with (
+            Tagger(tiny_model, device="cpu", threshold=0.001, features=True) as tagger,
+            embedded(library, db=tmp_path / "library.db", model=tiny_model, tagger=tagger, rescan=0) as service,
+        ):
+            look = tagger.look(library / "a.jpg")
+            assert look.features is not None
+            of = Of("m", look.model, len(look.features))
+            with closing(VectorStore(vectors_of(ledger_of(service.db)), of)) as store:
+                store.put(Features(one, look.hash or 0, look.features) for one in range(1, 5))
+            yield service
+
+    def test_what_looks_like_a_dropped_picture_is_shown_as_any_search_shows_it(
+        self, running, library, ids, http, page, expect
+    ):
+        kinds = {"a.jpg": "general", "b.PNG": "explicit"}
+        records = [record(ids[name], tag) for name, kind in kinds.items() for tag in (f"rating:{kind}", "cat_ears")]
+        assert http.post("/media/recognition/bulk", json=records).status_code == 200
+        page.goto(running.url)
+        page.locator("#file").set_input_files(library / "a.jpg")
+        expect(page.locator("#found")).to_contain_text("like the one you dropped")
+        expect(page.locator(".card")).to_have_count(4)
+        expect(page.locator(f'.card[data-id="{ids["a.jpg"]}"]')).to_contain_text("cat ears")
+        page.locator("#ratings li", has_text="explicit").locator("button.eye").click()
+        expect(page.locator(".card")).to_have_count(3)
+        page.locator("#file").set_input_files([])
+        page.locator("#file").set_input_files(library / "a.jpg")
+        expect(page.locator("#found")).to_contain_text("like the one you dropped")
+        expect(page.locator(".card")).to_have_count(3)
+        expect(page.locator(f'.card[data-id="{ids["b.PNG"]}"]')).to_have_count(0)

@@ -151,6 +151,23 @@ def test_a_picture_that_vanished_is_not_found(
             pass
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.png", "missing.png is no file: give a picture"),
+        ("library", "library is no file: give a picture"),
+        ("l.db", "l.db: "),
+        ("broken.png", "broken.png: "),
+    ],
+)
+def test_what_is_no_picture_is_one_sentence(library: Path, tiny_model: Path, name: str, said: str) -> None:
+    (library / "broken.png").write_bytes((library / "library" / "00.png").read_bytes()[:200])
+    where = ["--library", str(library / "library"), "--db", str(library / "l.db"), "--model", str(tiny_model)]
+    ended = run([*ENGINE, "similar", str(library / name), *where])
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said in ended.stderr and "bug" not in ended.stderr
+
+
 def test_the_command_line_finds_them_too(library: Path, tiny_model: Path, tmp_path: Path) -> None:
     turned = np.ascontiguousarray(smooth(seed=4)[:, ::-1])
     (tmp_path / "x.png").write_bytes(encoded("PNG", Image.fromarray(turned)))

@@ -42,9 +42,12 @@ def test_the_journal_tells_edits_reviews_and_undos_apart(database: Database, ver
     verdicts.judge("review hat", {b: True, c: False}, who="you", sampled=False)
     verdicts.edit([c], who="me", clear=["review hat"])
     assert first.id is not None
-    verdicts.undo(first.id, who="me")
+    undone = verdicts.undo(first.id, who="me")
+    assert undone.id is not None
+    verdicts.undo(undone.id, who="me")
     told = [(entry["kind"], [tuple(one.values()) for one in entry["changes"]]) for entry in verdicts.journal()]
     assert told == [
+        ("redo", [("review hat", 2, 0, 0)]),
         ("undo", [("review hat", 0, 0, 2)]),
         ("edit", [("review hat", 0, 0, 1)]),
         ("review", [("review hat", 0, 1, 0)]),
