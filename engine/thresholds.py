@@ -95,6 +95,7 @@ def read_table(path: Path) -> dict[str, float]:
     """
     table: dict[str, float] = {}
     try:
+        _check_table(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             for row in rows:
@@ -112,10 +113,21 @@ def read_table(path: Path) -> dict[str, float]:
                     table[tag] = 0.0
                 if not table[tag]:
                     raise ConfigError(f"{where} gives {tag} the threshold {text!r}: write a score above 0 to 1, as 0.5")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise ConfigError(f"the table of thresholds {path} is no UTF-8 text: save it as UTF-8") from None
+    except (OSError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"the table of thresholds {path} cannot be read: {why}") from None
     return table
+
+
+def _check_table(path: Path) -> None:
+    """Raises `ConfigError` for a file that cannot be meant, `OSError` for one that is not there."""
+    size = path.stat().st_size
+    if not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"the table of thresholds {path} is no file")
+    if not size:  # it may have been cut: that no tag has a threshold is said by the heading
+        raise ConfigError(f"the table of thresholds {path} is empty: for none write the heading, tag,threshold")
 
 
 def table_text(table: Mapping[str, float]) -> str:

@@ -1,8 +1,11 @@
 """Which scores count: the text of the rules, and what they mean for a model's categories."""
 
+from pathlib import Path
+
 import pytest
 
-from engine.thresholds import ALL, BEST, Rule, normal, parse_rules, resolve, rules_text
+from engine.errors import ConfigError
+from engine.thresholds import ALL, BEST, Rule, normal, parse_rules, read_table, resolve, rules_text
 
 WD = {ALL: Rule(least=0.35), "character": Rule(least=0.85), "rating": BEST}
 CATEGORIES = ("Rating", "General", "Character")
@@ -52,3 +55,30 @@ def test_the_rule_of_each_category(given, rating, general, character) -> None:
 def test_a_category_that_is_not_there() -> None:
     with pytest.raises(KeyError, match="artist"):
         resolve(parse_rules("artist=0.5"), WD, CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty: for none write the heading"),
+        (b"\xff\xfe1\x00", "is no UTF-8 text: save it as UTF-8"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "table.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=says):
+        read_table(path)
+
+
+def test_the_heading_alone_is_a_table_without_thresholds(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("tag,threshold\n", encoding="utf-8")
+    assert read_table(path) == {}
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no file"):
+        read_table(tmp_path)
