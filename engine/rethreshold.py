@@ -190,8 +190,8 @@ class Rethreshold:
         if not added:
             return None
         new = [record for number, record in zip(now, records, strict=True) if number not in before]
-        # What waits was tagged earlier, and so goes first.
-        entry = "\n".join([pairs_of(medium.waiting), *new] if medium.waiting else new)
+        waits = pairs_of(medium.waiting or "")  # which was tagged earlier and so goes first; it may be without tags
+        entry = "\n".join([waits, *new] if waits else new)
         return Change(medium.media_id, entry, pack_numbers(sorted(before.union(now)), self._size))
 
 

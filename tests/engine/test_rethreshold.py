@@ -176,6 +176,18 @@ def test_what_waits_is_added_to_and_not_sent_twice(ledger: Ledger) -> None:
     assert waiting(ledger)[1] == expected(rows, "0.2")[1]
 
 
+@pytest.mark.parametrize("none", ["", "[]"])
+def test_what_waits_without_tags_adds_nothing(ledger: Ledger, none: str) -> None:
+    """As a run leaves it that replaces tags, now or of an earlier version; then the service is one that cannot."""
+    rows = np.full((1, len(TAGS)), 0.1, np.float32)
+    rows[0, :2] = 0.3
+    fill(ledger, rows, "0.9", posted=False)
+    with closing(sqlite3.connect(ledger.path)) as file, file:
+        file.execute("UPDATE outbox SET entry = ?", (none,))
+    judge(ledger, "general=0.2,character=0.9", replaces=False)
+    assert {"general_0", "general_1"} <= waiting(ledger)[1].keys() and "" not in waiting(ledger)[1]
+
+
 def test_media_without_scores_are_for_the_next_run(ledger: Ledger, tmp_path: Path) -> None:
     fill(ledger, scores(4))
     with Ledger(tmp_path / "other.db") as other:  # the same, with nothing kept of some
